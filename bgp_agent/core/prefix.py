@@ -146,6 +146,11 @@ class PrefixSet:
     def __len__(self) -> int:
         return len(self._prefixes)
 
+    def longest(self, like: Prefix) -> int:
+        """The longest length among the members of ``like``'s family; 0 when there is none."""
+        lengths = self._lengths[len(like)]
+        return lengths[0] if lengths else 0
+
     def covering(self, prefix: Prefix) -> Prefix | None:
         """The most specific member that covers ``prefix`` (itself included), or None."""
         own = prefix[-1]

@@ -1,0 +1,221 @@
+"""What the peers tell us: one table a peer (Adj-RIB-In, RFC 4271 section 3.2), and which of it is still believed.
+
+A peer's paths outlive its session for a while: they turn *stale* when it is lost and are swept when the peer has told
+its whole table again, or when the time is up. Who says that a table is whole differs from peer to peer:
+
+- an End-of-RIB, from peers with graceful restart (RFC 4724);
+- the end of an enhanced refresh (RFC 7313);
+- silence, from all others: nothing for :data:`QUIET` seconds, at most :data:`LONGEST` after the session came up. Azure
+  Route Server is one of those: it never sends an End-of-RIB.
+
+The agent may be started beside a session that has stood for days. It then knows nothing of what the peer told before,
+asks for a refresh, and the same rules say when it has heard everything (*synced*).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from bgp_agent.core.prefix import Family, Prefix, family_of
+from bgp_agent.core.values import Path, Update
+
+QUIET: Final = 10.0
+LONGEST: Final = 60.0
+#: A refresh that was begun and never ended is forgotten after this long; nothing is swept for it.
+REFRESH_LIMIT: Final = 300.0
+#: How many refused surplus prefixes of one peer are remembered by name.
+SURPLUS_NAMES: Final = 1000
+
+
+@dataclass(slots=True)
+class PeerTable:
+    """One peer's paths. ``stale`` and ``refreshing`` hold what has not been told again.
+
+    ``stale`` maps a prefix to the moment it is given up. A peer that flaps does not win time with each flap: what it
+    has not told again keeps the moment it was given at the first loss.
+    """
+
+    peer: str
+    limit: int  # max-prefix: paths beyond it are counted, not kept
+    paths: dict[Prefix, Path] = field(default_factory=dict)
+    stale: dict[Prefix, float] = field(default_factory=dict)
+    refreshing: dict[Family, set[Prefix]] = field(default_factory=dict)
+    surplus: dict[Prefix, None] = field(default_factory=dict)  # in the order they came
+    surplus_dropped: bool = False  # more came than are remembered by name
+    awaiting: set[Family] = field(default_factory=set)  # families whose whole table has not been heard
+    up: bool = False
+    reason: str = ""  # why the session is down, while paths are stale
+    quiet_at: float | None = None
+    limit_at: float | None = None
+    stale_at: float | None = None
+    forget_refresh_at: float | None = None
+    waiting_first: bool = True  # not a word from this peer's session since the agent started
+
+    @property
+    def synced(self) -> bool:
+        """Has the peer told its whole table, or has the time to do so run out."""
+        return not self.awaiting and not self.waiting_first
+
+    def timers(self) -> Iterable[float]:
+        """When this table wants to be looked at again."""
+        return (t for t in (self.quiet_at, self.limit_at, self.stale_at, self.forget_refresh_at) if t is not None)
+
+
+class Rib:
+    """All peers' tables. Whatever changes a prefix puts it into :attr:`dirty`; the router takes it from there."""
+
+    def __init__(self, stale_time: float) -> None:
+        self.stale_time = stale_time
+        self.tables: dict[str, PeerTable] = {}
+        self.dirty: set[Prefix] = set()
+        self.wants_refresh: set[str] = set()  # peers to ask for their table again: room was made below max-prefix
+
+    # --- peers -------------------------------------------------------------------------------------------------------
+    def add_peer(self, peer: str, limit: int) -> None:
+        """Know a peer; a changed limit takes effect with the next refresh."""
+        table = self.tables.get(peer)
+        if table is None:
+            self.tables[peer] = PeerTable(peer, limit)
+            return
+        grown, table.limit = limit > table.limit, limit
+        if grown and (table.surplus or table.surplus_dropped):
+            self.wants_refresh.add(peer)
+
+    def remove_peer(self, peer: str) -> None:
+        """Forget a peer and everything it told: the configuration says so, which is evidence."""
+        table = self.tables.pop(peer, None)
+        if table is not None:
+            self.dirty.update(table.paths)
+
+    def session_up(self, peer: str, families: Iterable[Family], now: float) -> None:
+        """The session stands: from now on the peer tells its table."""
+        table = self.tables[peer]
+        table.up, table.waiting_first, table.reason = True, False, ""
+        table.awaiting = set(families)
+        table.quiet_at, table.limit_at = now + QUIET, now + LONGEST
+        table.stale_at = None  # swept when the table is whole; the limit above bounds it
+        table.surplus.clear()
+        table.surplus_dropped = False
+        for prefix in [p for p in table.stale if family_of(p) not in table.awaiting]:
+            self._remove(table, prefix)
+
+    def session_down(self, peer: str, reason: str, now: float) -> None:
+        """The session is lost, or there was none to begin with: what it told turns stale."""
+        table = self.tables[peer]
+        was_up, table.up = table.up, False
+        if table.waiting_first and table.stale_at is None:
+            table.stale_at = now + self.stale_time  # what was adopted for it from the kernel gets the same time
+        table.reason = reason
+        table.awaiting.clear()
+        table.refreshing.clear()
+        table.quiet_at = table.limit_at = table.forget_refresh_at = None
+        if was_up:
+            table.stale = dict.fromkeys(table.paths, now + self.stale_time) | table.stale
+            table.stale_at = min(table.stale.values(), default=now)
+            self.dirty.update(table.paths)
+            self.handle_timer(now)  # a stale_time of 0 gives up at once
+
+    # --- routes ------------------------------------------------------------------------------------------------------
+    def apply(self, update: Update, now: float) -> None:
+        """One UPDATE; withdrawals come before announcements, as one message may carry a prefix in both."""
+        table = self.tables[update.peer]
+        if table.quiet_at is not None:
+            table.quiet_at = now + QUIET
+        for prefix in update.withdrawn:
+            self._withdraw(table, prefix)
+        for path, prefixes in update.announced:
+            if len(table.paths) + len(prefixes) > table.limit:
+                prefixes = self._within_limit(table, prefixes)  # noqa: PLW2901  # the rest is surplus
+            table.paths.update(dict.fromkeys(prefixes, path))
+            if table.stale:
+                for prefix in prefixes:
+                    table.stale.pop(prefix, None)
+            for marks in table.refreshing.values():
+                marks.difference_update(prefixes)
+            self.dirty.update(prefixes)
+
+    def _within_limit(self, table: PeerTable, prefixes: tuple[Prefix, ...]) -> tuple[Prefix, ...]:
+        room = table.limit - len(table.paths)
+        kept = []
+        for prefix in prefixes:
+            if prefix in table.paths:
+                kept.append(prefix)
+            elif room > 0:
+                room -= 1
+                kept.append(prefix)
+            elif len(table.surplus) < SURPLUS_NAMES:
+                table.surplus[prefix] = None
+            else:
+                table.surplus_dropped = True
+        return tuple(kept)
+
+    def _withdraw(self, table: PeerTable, prefix: Prefix) -> None:
+        if prefix in table.paths:
+            self._remove(table, prefix)
+            if table.surplus or table.surplus_dropped:
+                self.wants_refresh.add(table.peer)
+        elif prefix in table.surplus:
+            del table.surplus[prefix]
+
+    def _remove(self, table: PeerTable, prefix: Prefix) -> None:
+        table.paths.pop(prefix, None)
+        table.stale.pop(prefix, None)
+        self.dirty.add(prefix)
+
+    # --- whole tables ------------------------------------------------------------------------------------------------
+    def end_of_rib(self, peer: str, family: Family) -> None:
+        """The peer has told everything of this family."""
+        self._complete(self.tables[peer], {family})
+
+    def refresh_begin(self, peer: str, family: Family, now: float) -> None:
+        """The peer starts to tell everything again; until the end nothing is doubted."""
+        table = self.tables[peer]
+        table.refreshing[family] = {p for p in table.paths if family_of(p) is family}
+        table.forget_refresh_at = now + REFRESH_LIMIT
+        table.surplus.clear()
+        table.surplus_dropped = False
+
+    def refresh_end(self, peer: str, family: Family) -> None:
+        """What was not told again is gone (RFC 7313 section 4)."""
+        table = self.tables[peer]
+        for prefix in table.refreshing.pop(family, ()):
+            self._remove(table, prefix)
+        if not table.refreshing:
+            table.forget_refresh_at = None
+        self._complete(table, {family})
+
+    def _complete(self, table: PeerTable, families: set[Family]) -> None:
+        if not table.up:
+            return
+        table.awaiting -= families
+        for prefix in [p for p in table.stale if family_of(p) in families]:
+            self._remove(table, prefix)
+        if not table.awaiting:
+            table.quiet_at = table.limit_at = None
+
+    # --- time --------------------------------------------------------------------------------------------------------
+    def next_timer(self) -> float | None:
+        """The earliest moment at which :meth:`handle_timer` has something to do."""
+        return min((t for table in self.tables.values() for t in table.timers()), default=None)
+
+    def handle_timer(self, now: float) -> None:
+        """Sweep what has run out."""
+        for table in self.tables.values():
+            if table.forget_refresh_at is not None and now >= table.forget_refresh_at:
+                table.refreshing.clear()
+                table.forget_refresh_at = None
+            due = [t for t in (table.quiet_at, table.limit_at) if t is not None]
+            if due and now >= min(due):
+                self._complete(table, set(table.awaiting))
+            if table.stale_at is not None and now >= table.stale_at:
+                table.waiting_first = False
+                for prefix in [p for p, deadline in table.stale.items() if now >= deadline]:
+                    self._remove(table, prefix)
+                table.stale_at = min(table.stale.values(), default=None)
+
+    @property
+    def settling(self) -> tuple[PeerTable, ...]:
+        """The tables that may still be missing something they held before."""
+        return tuple(table for table in self.tables.values() if not table.synced)
