@@ -14,7 +14,7 @@ from bgp_agent.core.prefix import Address, Family, Prefix
 
 
 # --- what a peer tells (speaker -> core) -----------------------------------------------------------------------------
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Path:
     """One peer's attributes for a set of prefixes (RFC 4271 section 5).
 
