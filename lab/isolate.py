@@ -121,6 +121,7 @@ def _first_process(command: list[str]) -> NoReturn:
         child = os.fork()
         if not child:
             os.environ["BGP_AGENT_SANDBOX"] = "1"
+            os.environ["PATH"] += ":/usr/sbin:/sbin"  # Debian keeps ip and bird out of an ordinary user's path
             signal.signal(signal.SIGINT, signal.default_int_handler)
             os.execvp(command[0], command)  # noqa: S606 - becoming the command is the point
         _hand_on(child)
