@@ -22,8 +22,9 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from bgp_agent.core.prefix import Address, Family, Prefix, PrefixError, network, parse_address
+from bgp_agent.core.prefix import Address, Family, Prefix, network
 from bgp_agent.core.values import EndOfRib, Notified, Path, RefreshBegin, RefreshEnd, Update
+from bgp_agent.speaker.commands import address_or_none
 from bgp_agent.speaker.definition import PeerDefinition
 
 #: How many texts of attributes are remembered at once; the paths themselves live as long as somebody uses them.
@@ -213,7 +214,7 @@ class Decoder:
             hold_time=min(told.hold_time, ours.hold_time),
             refresh=refresh,
             graceful_restart=bool(ours.graceful_restart) and "64" in told.capabilities,
-            local=_address(neighbor.address.local) if neighbor.address and neighbor.address.local else None,
+            local=address_or_none(neighbor.address.local) if neighbor.address and neighbor.address.local else None,
         )
 
     # --- UPDATE ------------------------------------------------------------------------------------------------------
@@ -260,7 +261,7 @@ class Decoder:
             read = _ATTRIBUTES.decode(raw or b"{}")
         except _BAD as why:
             read, unreadable = _Attributes(), f"attributes that cannot be read: {why}"[:TEXT]
-        next_hop = _address(hop)
+        next_hop = address_or_none(hop)
         as_path = _flat(read.as_path or {})
         origin = _ORIGINS.get(read.origin or "", 2)
         communities = (*(f"{a}:{b}" for a, b in read.community), *(f"{a}:{b}:{c}" for a, b, c in read.large_community))
@@ -365,10 +366,3 @@ def _flat(segments: Mapping[str, _Segment]) -> tuple[int, ...]:
     if len(ordered) > 1:
         ordered = sorted(ordered, key=lambda position: (len(position), position))
     return tuple(asn for position in ordered for asn in segments[position].value)
-
-
-def _address(text: str) -> Address | None:
-    try:
-        return parse_address(text)
-    except PrefixError:
-        return None
