@@ -1,6 +1,6 @@
 """Real BIRD 2 as one Route Server instance, and as an ordinary BGP router.
 
-Azure Route Server is two instances with one AS number, 65515. What one of them is known to do and how BIRD does the same
+Azure Route Server is two instances with one AS number, 65515. What one is known to do and how BIRD does the same
 (each line was tried with BIRD 2.0.12):
 
 - only configured peers get a session; AS 65515 in a path drops the route (RFC 4271 section 9.1.2);

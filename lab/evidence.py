@@ -13,6 +13,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, Self
 
@@ -71,7 +72,7 @@ class Messages:
 
 
 class RouteEvents:
-    """``ip monitor route`` in each namespace: every change of a kernel route, of both families, while ``with`` lasts."""
+    """``ip monitor route`` in each namespace: every change of a route while ``with`` lasts."""
 
     def __init__(self, network: Network, namespaces: Iterable[Namespace], folder: Path) -> None:
         self._network = network
@@ -83,7 +84,7 @@ class RouteEvents:
             log.write_bytes(b"")
             process = self._network.start(namespace, "ip", "-oneline", "monitor", "route", log=log)
             self._processes.append(process)
-            wait_for(f"{namespace.name}: ip monitor has subscribed", lambda pid=process.pid: _subscribed(pid))
+            wait_for(f"{namespace.name}: ip monitor has subscribed", partial(_subscribed, process.pid))
         return self
 
     def __exit__(self, *_exception: object) -> None:

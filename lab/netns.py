@@ -91,7 +91,7 @@ def _setns(target: IO[bytes]) -> None:
 class Network:
     """Namespaces, the wires between them and the processes in them; ``close`` (or leaving ``with``) ends all.
 
-    ``tag`` is added to the names (by default one that nobody else has); empty for plain names in a sandbox of one's own.
+    ``tag`` is added to the names, by default one that nobody else has; empty: plain names, in a sandbox of one's own.
     """
 
     def __init__(self, tag: str | None = None) -> None:

@@ -4,8 +4,8 @@ The fabric is one namespace that routes. As on Azure every NIC is a link of its 
 holds each subnet's gateway address on each of its links, answers ARP for everybody and delivers by destination. Unlike
 Azure's it counts as one hop.
 
-Both route servers run inside the fabric's namespace, each on an address of its own, and export what nodes announce, with
-the node itself as next hop, into a kernel table of their own. The fabric asks, for a packet, in this order:
+Both route servers run inside the fabric's namespace, each on an address of its own, and export what nodes announce,
+with the node itself as next hop, into a kernel table of their own. The fabric asks, for a packet, in this order:
 
 ===== ============= =================================================================
 pref  asks          what stands there
@@ -16,23 +16,23 @@ pref  asks          what stands there
 33002 ``blackhole`` anything else goes nowhere and nothing is said, Azure's ``None``
 ===== ============= =================================================================
 
-So a ping between two pods proves that an announcement arrived: nobody else told the fabric where pods are. And it proves
-that both nodes learned: a node's default route would lead to the fabric too, so each has a blackhole for the whole pool,
-which only the blocks' routes are more specific than. One table a route server, because two BIRDs in one table would each
-take the other's routes for left-overs of its own.
+So a ping between two pods proves that an announcement arrived: nobody else told the fabric where pods are. And it
+proves that both nodes learned: a node's default route would lead to the fabric too, so each has a blackhole for the
+whole pool, which only the blocks' routes are more specific than. One table a route server, because two BIRDs in one
+table would each take the other's routes for left-overs of its own.
 """
 
 from __future__ import annotations
 
 import http.client
 import json
-import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import yaml
 
@@ -151,6 +151,13 @@ class Node:
         """Start ``bgp-agent run``."""
         self.agent = self._start("run")
 
+    def end_agent(self, number: signal.Signals) -> int:
+        """Send ``number`` to the agent and wait until it is gone; its exit code (negative: killed by that signal)."""
+        if self.agent is None:
+            raise RuntimeError(f"{self.name}: no agent was started")
+        self.agent.send_signal(number)
+        return self.agent.wait(10)
+
     def command(self, *words: str) -> list[str]:
         """The argument list of ``bgp-agent WORDS`` on this node, with its config."""
         return self.inside.command("env", f"BGP_AGENT_CONFIG={self.config}", *self._program, *words)
@@ -177,19 +184,16 @@ class Node:
         finally:
             connection.close()
 
-    def status(self) -> dict[str, object]:
+    def status(self) -> Any:  # noqa: ANN401 - parsed JSON: what is in it is for the reader to say
         """``/status`` as parsed JSON. Raises :class:`StatusError`."""
-        document = json.loads(self.get()[1])
-        if not isinstance(document, dict):
-            raise StatusError(f"{self.name}: /status is no object")
-        return document
+        return json.loads(self.get()[1])
 
     def routes(self) -> list[str]:
         """The kernel routes that bgp-agent holds in table main, as ``ip route`` shows them."""
         return self.inside.ip("route show table main proto 179").splitlines()
 
     def _start(self, part: str) -> subprocess.Popen[bytes]:
-        arguments = (*self._program, part, "-c", self.config)
+        arguments: tuple[str | Path, ...] = (*self._program, part, "-c", self.config)
         return self._network.start(self.inside, *arguments, log=self.log(part))
 
 
@@ -290,10 +294,16 @@ class Lab:
             return
         if not status["ready"]:
             yield f"{node.name} is not ready: {status['reason']}"
-        held = {line.split()[0] for line in node.routes()}
+        kernel = {line.split()[0] for line in node.routes()}
+        proved = {
+            route["prefix"] for route in status["routes"]
+            if route["state"] == "installed" and route["verified"]["state"] == "delivered"
+        }  # fmt: skip
         for block in others:
-            if block not in held:
+            if block not in kernel:
                 yield f"{node.name} has no kernel route for {block}"
+            elif block not in proved:
+                yield f"{node.name} has no proof yet of who gets {block}"
 
     def wait(self, timeout: float = 60.0) -> None:
         """Wait until converged; what is missing is named when time runs out (raises ``ExpiredError``)."""
@@ -318,4 +328,4 @@ def short_folder(tag: str) -> Path:
 def _replace(path: Path, text: str) -> None:
     new = path.with_name(f".{path.name}.new")
     new.write_text(text)
-    os.replace(new, path)
+    new.replace(path)
