@@ -7,8 +7,9 @@ A block lives in one of four phases, and what may happen in each is :data:`TRANS
 ``withdrawing``  no longer wanted; the peers have not all acknowledged the withdrawal
 ``releasing``    withdrawn everywhere; the blackhole stays until the network has let go
 
-The order of a release is not free. The blackhole of a block must outlive its announcement, or the node sends the packets
-that still come for it back to where they came from; and a withdrawal that nobody has acknowledged has not happened.
+The order of a release is not free. The blackhole of a block must outlive its announcement, or the node sends the
+packets that still come for it back to where they came from; and a withdrawal that nobody has acknowledged has not
+happened.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ class OwnBlockTable:
     def __init__(self) -> None:
         self.blocks: dict[Prefix, Block] = {}
         self.dirty: set[Prefix] = set()
+        self.gone: set[Prefix] = set()  # blocks that left the table: what stands in the kernel for them goes
         self.source = Blocks("file", SourceState.WAITING, "the source has not been read yet")
         self.synced_once = False
 
@@ -111,7 +113,9 @@ class OwnBlockTable:
             self.blocks[prefix] = Block(prefix, Phase.GATED, now)
             self.dirty.add(prefix)
             return
-        known.adopted = False
+        if known.adopted:
+            known.adopted = False
+            self.dirty.add(prefix)
         self._event(prefix, "wanted", now)
 
     def _event(self, prefix: Prefix, event: str, now: float) -> None:
@@ -122,6 +126,7 @@ class OwnBlockTable:
         self.dirty.add(prefix)
         if after is None:
             del self.blocks[prefix]
+            self.gone.add(prefix)
             return
         block.phase, block.since = after, now
         block.until = None

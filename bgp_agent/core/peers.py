@@ -1,8 +1,9 @@
 """The peers' states, as a table, and what each peer has acknowledged.
 
-A session is up when ExaBGP says ``up`` and down when it says ``down`` after an ``up``; failed attempts in between change
-the reason, not the state. A *problem* is what keeps ExaBGP from trying at all: a missing password file, an ExaBGP that
-does not start. With a problem the peer is ``down``, not ``connecting``: waiting does not help, somebody must act.
+A session is up when ExaBGP says ``up`` and down when it says ``down`` after an ``up``; failed attempts in between
+change the reason, not the state. A *problem* is what keeps ExaBGP from trying at all: a missing password file, an
+ExaBGP that does not start. With a problem the peer is ``down``, not ``connecting``: waiting does not help, somebody
+must act.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from bgp_agent.core.prefix import Family, Prefix
+from bgp_agent.core.prefix import Prefix
+from bgp_agent.core.settings import PeerSettings
 from bgp_agent.core.values import AnnouncementsChanged, PeerProblem, PeerState, SessionDown, SessionUp
 
 #: (state, event) -> next state. An event that is not in the table for a state changes nothing.
@@ -30,12 +32,7 @@ TRANSITIONS: Final[Mapping[tuple[PeerState, str], PeerState]] = {
 class Peer:
     """One configured peer. Times are of the clock that ``now`` comes from."""
 
-    address: str
-    asn: int
-    families: frozenset[Family]  # configured
-    announce_limit: int | None
-    max_prefixes: int
-    warn_prefixes: int | None
+    settings: PeerSettings
     since: float
     state: PeerState = PeerState.CONNECTING
     reason: str = "the speaker has not said anything about it yet"
@@ -43,6 +40,16 @@ class Peer:
     announced: set[Prefix] = field(default_factory=set)  # acknowledged, on an established session
     refused: dict[Prefix, str] = field(default_factory=dict)  # ExaBGP did not take these
     session: SessionUp | None = None
+
+    @property
+    def address(self) -> str:
+        """The peer's address as text: its name everywhere."""
+        return self.settings.address
+
+    @property
+    def asn(self) -> int:
+        """The peer's AS number."""
+        return self.settings.asn
 
     def on_up(self, event: SessionUp, now: float) -> None:
         """The session is established."""

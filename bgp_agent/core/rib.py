@@ -9,7 +9,7 @@ its whole table again, or when the time is up. Who says that a table is whole di
   Route Server is one of those: it never sends an End-of-RIB.
 
 The agent may be started beside a session that has stood for days. It then knows nothing of what the peer told before,
-asks for a refresh, and the same rules say when it has heard everything (*synced*).
+asks for a refresh, and the same rules say when it has heard everything; until then the peer is *unheard*.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from bgp_agent.core.prefix import Family, Prefix, family_of
-from bgp_agent.core.values import Path, Update
+from bgp_agent.core.values import EndOfRib, Path, RefreshBegin, RefreshEnd, Update
 
 QUIET: Final = 10.0
 LONGEST: Final = 60.0
@@ -51,12 +51,7 @@ class PeerTable:
     limit_at: float | None = None
     stale_at: float | None = None
     forget_refresh_at: float | None = None
-    waiting_first: bool = True  # not a word from this peer's session since the agent started
-
-    @property
-    def synced(self) -> bool:
-        """Has the peer told its whole table, or has the time to do so run out."""
-        return not self.awaiting and not self.waiting_first
+    unheard: bool = True  # since the agent started the peer has not told its whole table, nor has its time run out
 
     def timers(self) -> Iterable[float]:
         """When this table wants to be looked at again."""
@@ -92,7 +87,7 @@ class Rib:
     def session_up(self, peer: str, families: Iterable[Family], now: float) -> None:
         """The session stands: from now on the peer tells its table."""
         table = self.tables[peer]
-        table.up, table.waiting_first, table.reason = True, False, ""
+        table.up, table.reason = True, ""
         table.awaiting = set(families)
         table.quiet_at, table.limit_at = now + QUIET, now + LONGEST
         table.stale_at = None  # swept when the table is whole; the limit above bounds it
@@ -105,9 +100,8 @@ class Rib:
         """The session is lost, or there was none to begin with: what it told turns stale."""
         table = self.tables[peer]
         was_up, table.up = table.up, False
-        if table.waiting_first and table.stale_at is None:
-            table.stale_at = now + self.stale_time  # what was adopted for it from the kernel gets the same time
         table.reason = reason
+        self._expect(table, now)
         table.awaiting.clear()
         table.refreshing.clear()
         table.quiet_at = table.limit_at = table.forget_refresh_at = None
@@ -117,7 +111,28 @@ class Rib:
             self.dirty.update(table.paths)
             self.handle_timer(now)  # a stale_time of 0 gives up at once
 
+    def expect(self, now: float) -> None:
+        """From now on every peer could be heard; what was adopted from the kernel waits for it like a stale path."""
+        for table in self.tables.values():
+            self._expect(table, now)
+
+    def _expect(self, table: PeerTable, now: float) -> None:
+        if table.unheard and not table.up and table.stale_at is None:
+            table.stale_at = now + self.stale_time
+
     # --- routes ------------------------------------------------------------------------------------------------------
+    def take(self, event: Update | EndOfRib | RefreshBegin | RefreshEnd, now: float) -> None:
+        """What a peer says of its routes."""
+        match event:
+            case Update():
+                self.apply(event, now)
+            case EndOfRib():
+                self.end_of_rib(event.peer, event.family)
+            case RefreshBegin():
+                self.refresh_begin(event.peer, event.family, now)
+            case RefreshEnd():
+                self.refresh_end(event.peer, event.family)
+
     def apply(self, update: Update, now: float) -> None:
         """One UPDATE; withdrawals come before announcements, as one message may carry a prefix in both."""
         table = self.tables[update.peer]
@@ -194,6 +209,7 @@ class Rib:
             self._remove(table, prefix)
         if not table.awaiting:
             table.quiet_at = table.limit_at = None
+            table.unheard = False
 
     # --- time --------------------------------------------------------------------------------------------------------
     def next_timer(self) -> float | None:
@@ -210,7 +226,7 @@ class Rib:
             if due and now >= min(due):
                 self._complete(table, set(table.awaiting))
             if table.stale_at is not None and now >= table.stale_at:
-                table.waiting_first = False
+                table.unheard = False
                 for prefix in [p for p, deadline in table.stale.items() if now >= deadline]:
                     self._remove(table, prefix)
                 table.stale_at = min(table.stale.values(), default=None)
@@ -218,4 +234,4 @@ class Rib:
     @property
     def settling(self) -> tuple[PeerTable, ...]:
         """The tables that may still be missing something they held before."""
-        return tuple(table for table in self.tables.values() if not table.synced)
+        return tuple(table for table in self.tables.values() if table.unheard)

@@ -1,0 +1,361 @@
+"""The router: all facts come together here, and the desired sets go out.
+
+Facts arrive one by one (the source's blocks, the speaker's events, what the kernel shows) and only mark what they touch
+as dirty. :meth:`Router.derive` then decides for the dirty prefixes alone, tells the kernel diff what is wanted and
+returns what has to be said to the speaker, to the probe and to the log. Nothing here waits, and nothing is decided
+anywhere else.
+
+An agent that starts beside a running network *adopts*: routes found in the kernel stand until every peer has told its
+table (or had the time to), blocks found announced or blackholed stand until the source was read. A prefix for which all
+peers have spoken is decided at once; it need not wait for the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from bgp_agent.core.fib import Fib
+from bgp_agent.core.importing import ImportPolicy, OwnBlocks
+from bgp_agent.core.learned import Learned
+from bgp_agent.core.nexthop import NextHops
+from bgp_agent.core.own import Own
+from bgp_agent.core.peers import Peer
+from bgp_agent.core.prefix import Address, Prefix, PrefixSet, host, prefix_text
+from bgp_agent.core.rib import Rib
+from bgp_agent.core.seen import Seen
+from bgp_agent.core.selection import Selection
+from bgp_agent.core.settings import Settings
+from bgp_agent.core.values import (
+    Announcement,
+    AnnouncementsChanged,
+    Blackhole,
+    Blocks,
+    EndOfRib,
+    Hop,
+    Notified,
+    PeerProblem,
+    RefreshBegin,
+    RefreshEnd,
+    SessionDown,
+    SessionUp,
+    SpeakerEvent,
+    Target,
+    Unicast,
+    Update,
+)
+
+SessionEvent: TypeAlias = SessionUp | SessionDown | PeerProblem | AnnouncementsChanged | Notified
+
+#: Above this many changed prefixes in one step the log gets one line for all of them.
+ONE_BY_ONE: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something a person may want to know: one line in the log, one event at ``/events``."""
+
+    kind: str  # "peer", "block", "route", "routes", "source"
+    subject: str
+    state: str
+    reason: str
+
+
+@dataclass(slots=True)
+class Actions:
+    """What the shells have to do after a step; the kernel's part is in the :class:`~bgp_agent.core.fib.Fib`."""
+
+    announce: dict[str, dict[Prefix, Announcement | None]] = field(default_factory=dict)
+    complete: list[str] = field(default_factory=list)  # peers whose wanted set is whole from now on
+    refresh: list[str] = field(default_factory=list)
+    learned: list[tuple[Prefix, Address | None]] = field(default_factory=list)  # for the probe: who should own it
+    forgotten: list[Prefix] = field(default_factory=list)
+    own: PrefixSet | None = None  # the own blocks, when they changed
+    changes: list[Change] = field(default_factory=list)
+
+
+class Router:
+    """See the module. ``now`` of every call is on one clock that only goes forward."""
+
+    def __init__(self, settings: Settings, fib: Fib, next_hops: NextHops, now: float) -> None:
+        self.settings = settings
+        self.fib = fib
+        self.next_hops = next_hops
+        self.peers: dict[str, Peer] = {}
+        self.rib = Rib(settings.stale_time)
+        self.own = Own(settings, self.peers, fib.state)
+        self.learned = Learned(self.rib, self._policy(), self._resolve, settings.max_paths)
+        self.probing = True  # does anybody want to know of learned prefixes
+        self.adopted: set[Prefix] = set()  # learned routes of an earlier run that nobody has judged yet
+        self.guards: dict[Prefix, Unicast] = {}  # host routes to peers that are not on-link
+        self._completed: set[str] = set()
+        self._changes: list[Change] = []
+        self._shown: dict[Prefix, tuple[str, str]] = {}  # own block -> state and reason that the log said last
+        self._set_own_blocks()
+        self._configure_peers(now)
+
+    # --- configuration -----------------------------------------------------------------------------------------------
+    def configure(self, settings: Settings, now: float) -> None:
+        """A reload: peers come and go one by one, and everything is judged by the new rules."""
+        self.settings = settings
+        self.rib.stale_time = settings.stale_time
+        self.learned.max_paths = settings.max_paths
+        self._configure_peers(now)
+        self._judge_everything()
+
+    def _configure_peers(self, now: float) -> None:
+        given = {peer.address: peer for peer in self.settings.peers}
+        for address in [a for a, peer in self.peers.items() if a not in given or given[a].asn != peer.asn]:
+            del self.peers[address]
+            self.rib.remove_peer(address)
+            self._completed.discard(address)
+        for address, peer in given.items():
+            if address not in self.peers:
+                self.peers[address] = Peer(peer, now)
+            self.peers[address].settings = peer
+            self.rib.add_peer(address, peer.max_prefixes)
+        self.learned.asns = {address: peer.asn for address, peer in self.peers.items()}
+        self.own.configure(self.settings)
+        self._guard_sessions()
+
+    def _policy(self) -> ImportPolicy:
+        settings = self.settings
+        return ImportPolicy(
+            pools=settings.pools,
+            own_asn=settings.own_asn,
+            allow_own_as=settings.allow_own_as,
+            refuse=settings.refuse,
+            own_addresses=self.next_hops.own_addresses(),
+            subnets=PrefixSet(self.next_hops.subnets()),
+            peers=frozenset(peer.packed for peer in settings.peers),
+        )
+
+    def _judge_everything(self) -> None:
+        self.learned.policy = self._policy()
+        self.learned.forget_decisions()
+        self.rib.dirty |= self.learned.everything()
+
+    # --- facts -------------------------------------------------------------------------------------------------------
+    def on_source(self, blocks: Blocks, now: float) -> None:
+        """The block source has something to say."""
+        before = self.own.table.source
+        self.own.table.source_says(blocks, now)
+        if (before.state, before.reason) != (blocks.state, blocks.reason):
+            self._changes.append(Change("source", blocks.kind, blocks.state.value, blocks.reason))
+
+    def on_events(self, events: Sequence[SpeakerEvent], now: float) -> None:
+        """What ExaBGP told, in its order. Events of a peer that is not configured any more are dropped."""
+        for event in events:
+            peer = self.peers.get(event.peer)
+            if peer is None:
+                continue
+            if isinstance(event, Update | EndOfRib | RefreshBegin | RefreshEnd):
+                self.rib.take(event, now)
+            else:
+                self._on_session_event(peer, event, now)
+
+    def _on_session_event(self, peer: Peer, event: SessionEvent, now: float) -> None:
+        before = peer.state, peer.reason
+        match event:
+            case SessionUp():
+                peer.on_up(event, now)
+                self.rib.session_up(peer.address, event.families, now)
+                self.own.touch(self.own.table.blocks)
+            case SessionDown():
+                peer.on_down(event, now)
+                self.rib.session_down(peer.address, event.reason, now)
+                self.own.touch(self.own.table.blocks)
+            case PeerProblem():
+                peer.on_problem(event, now)
+                if event.reason is not None:
+                    self.rib.session_down(peer.address, event.reason, now)
+                self.own.touch(self.own.table.blocks)
+            case AnnouncementsChanged():
+                peer.on_announcements(event)
+                unknown = [p for p in event.announced if not self.own.table.held(p)]
+                self.own.table.adopt(unknown, announced=True, now=now)
+                self.own.touch((*event.announced, *event.withdrawn, *(p for p, _ in event.refused)))
+            case Notified():
+                way = "sent" if event.sent else "received"
+                words = f"NOTIFICATION {way}: {event.code}/{event.subcode} {event.message}".strip()
+                self._changes.append(Change("peer", peer.address, "notification", words))
+        if (peer.state, peer.reason) != before:
+            self._changes.append(Change("peer", peer.address, peer.state.value, peer.reason))
+
+    def adopt_kernel(self, found: Mapping[Prefix, Seen], now: float) -> None:
+        """What the first dump shows of an earlier run. Called once, before the first derivation."""
+        self.own.table.adopt([p for p, seen in found.items() if isinstance(seen, Blackhole)], announced=False, now=now)
+        guards = {host(peer.packed) for peer in self.settings.peers}
+        self.adopted = {p for p, seen in found.items() if not isinstance(seen, Blackhole) and p not in guards}
+
+    def on_kernel(self, prefixes: Iterable[Prefix]) -> None:
+        """The kernel's state of these prefixes changed: a block may have got or lost its blackhole."""
+        self.own.touch(prefixes)
+
+    def on_links(self) -> None:
+        """Links, addresses or routes of others changed: next hops may resolve differently, own addresses too."""
+        changed = self.next_hops.take_changes()
+        if self._policy() != self.learned.policy:
+            self._judge_everything()
+        elif changed:
+            self.rib.dirty.update(self.learned.through(changed))
+            self.learned.forget_decisions()
+        self._guard_sessions()
+
+    # --- next hops ---------------------------------------------------------------------------------------------------
+    def _resolve(self, next_hop: Address) -> tuple[tuple[Hop, ...], str]:
+        answer = self.next_hops.resolve(next_hop)
+        return answer.hops, answer.reason
+
+    def _guard_sessions(self) -> None:
+        """A host route to each peer that is not on-link, so that nothing learned can capture the session to it."""
+        wanted: dict[Prefix, Unicast] = {}
+        for peer in self.settings.peers:
+            prefix, answer = host(peer.packed), self.next_hops.resolve(peer.packed)
+            if answer.hops and not answer.on_link:
+                wanted[prefix] = Unicast(answer.hops)
+            elif not answer.hops and prefix in self.guards:
+                wanted[prefix] = self.guards[prefix]  # the way to it is lost for now: what stands may stand
+        gone = [(prefix, None) for prefix in self.guards.keys() - wanted.keys()]
+        self.fib.want_many([*gone, *wanted.items()])
+        self.guards = wanted
+
+    # --- deriving ----------------------------------------------------------------------------------------------------
+    @property
+    def dirty(self) -> bool:
+        """Is there anything for :meth:`derive` to do."""
+        return bool(self.rib.dirty or self.own.table.dirty or self.own.table.gone or self._changes)
+
+    def derive(self, now: float) -> Actions:
+        """Decide for everything that is dirty."""
+        actions = Actions(changes=self._changes)
+        self._changes = []
+        self._derive_blocks(actions, now)
+        self._derive_routes(actions, now)
+        for address, export in self.own.exports.items():
+            if changes := export.take_changes():
+                actions.announce[address] = changes
+        if self.own.table.synced_once:
+            actions.complete = [address for address in self.peers if address not in self._completed]
+            self._completed.update(actions.complete)
+        actions.refresh = [p for p in self.rib.wants_refresh if p in self.peers and self.peers[p].established]
+        self.rib.wants_refresh.clear()
+        return actions
+
+    def _derive_blocks(self, actions: Actions, now: float) -> None:
+        table = self.own.table
+        changed: list[Prefix] = []
+        while table.dirty:
+            prefix = table.dirty.pop()
+            self.own.step(prefix, now)
+            held = table.held(prefix)
+            if held != (prefix in self.learned.own.blocks):
+                changed.append(prefix)
+            if held:
+                self.fib.want(prefix, Blackhole() if self.settings.blackhole else None)
+            self._log_block(prefix, actions)
+        if changed:
+            actions.own = self._set_own_blocks()
+            self.rib.dirty.update(changed)  # a released block's blackhole may go, or become another owner's route
+            for prefix in changed:
+                self.rib.dirty.update(self.learned.touching(prefix))
+        self.rib.dirty |= table.gone
+        table.gone = set()
+
+    def _set_own_blocks(self) -> PrefixSet:
+        held = PrefixSet(prefix for prefix in self.own.table.blocks if self.own.table.held(prefix))
+        self.learned.own = OwnBlocks(held, self.own.standing, self.next_hops.in_use)
+        return held
+
+    def _derive_routes(self, actions: Actions, now: float) -> None:
+        settling = self.rib.settling
+        if self.adopted and not settling:
+            self.rib.dirty |= self.adopted
+            self.adopted = set()
+        dirty, self.rib.dirty = self.rib.dirty, set()
+        routes, refused, decide = self.learned.routes, self.learned.refused, self.learned.decide
+        own, guards, adopted = self.own.table.blocks, self.guards, self.adopted
+        changed: list[Prefix] = []
+        wants: list[tuple[Prefix, Target | None]] = []
+        for prefix in dirty:
+            before, refusal = routes.get(prefix), refused.get(prefix)
+            after = decide(prefix)
+            if after is not before or refused.get(prefix) != refusal:
+                changed.append(prefix)
+                if self.probing:
+                    self._note(actions, prefix, before, after)
+            if adopted and prefix in adopted:
+                if any(prefix not in table.paths for table in settling):
+                    continue  # a peer that may offer it has not spoken: what stands, stands
+                adopted.discard(prefix)
+            if prefix in guards:
+                continue
+            target: Target | None = after.target if after is not None else None
+            if prefix in own:
+                if self.own.table.held(prefix):
+                    continue
+                target = self._releasing(prefix, target, now)
+            wants.append((prefix, target))
+        self.fib.want_many(wants)
+        self._log_routes(actions, changed)
+
+    def _releasing(self, prefix: Prefix, target: Target | None, now: float) -> Target | None:
+        """Another owner's path ends the wait and takes the blackhole's place in one step."""
+        if target is not None:
+            self.own.table.let_go(prefix, now)
+            return target
+        return Blackhole() if self.settings.blackhole else None
+
+    def _note(self, actions: Actions, prefix: Prefix, before: Selection | None, after: Selection | None) -> None:
+        if after is not None and after.target is not None:
+            actions.learned.append((prefix, self.owner(after)))
+        elif before is not None and before.target is not None:
+            actions.forgotten.append(prefix)
+
+    def owner(self, selection: Selection) -> Address | None:
+        """The node that should get the packets, where the path tells: not when a peer put itself there."""
+        path = selection.best
+        return None if path.next_hop in self.learned.policy.peers else path.next_hop
+
+    # --- time --------------------------------------------------------------------------------------------------------
+    def next_timer(self) -> float | None:
+        """The earliest moment at which :meth:`handle_timer` has something to do."""
+        return min((t for t in (self.rib.next_timer(), self.own.table.next_timer()) if t is not None), default=None)
+
+    def handle_timer(self, now: float) -> None:
+        """Let time pass."""
+        self.rib.handle_timer(now)
+        self.own.table.handle_timer(now)
+
+    # --- the log -----------------------------------------------------------------------------------------------------
+    def _log_block(self, prefix: Prefix, actions: Actions) -> None:
+        if self.own.table.held(prefix):
+            state, reason = self.own.describe(prefix)
+            said = (state.value, reason)
+        elif prefix in self.own.table.blocks:
+            said = ("released", "withdrawn; its blackhole stays until the network has let go")
+        else:
+            self._shown.pop(prefix, None)
+            said = ("gone", "nothing of it is left here")
+        if self._shown.get(prefix) != said:
+            actions.changes.append(Change("block", prefix_text(prefix), *said))
+            if said[0] != "gone":
+                self._shown[prefix] = said
+
+    def _log_routes(self, actions: Actions, changed: list[Prefix]) -> None:
+        if len(changed) > ONE_BY_ONE:
+            routes, refused = len(self.learned.routes), len(self.learned.refused)
+            words = f"{len(changed)} prefixes changed; now {routes} are accepted and {refused} refused"
+            actions.changes.append(Change("routes", "all", "changed", words))
+            return
+        for prefix in changed:
+            selection, refusal = self.learned.routes.get(prefix), self.learned.refused.get(prefix)
+            if refusal is not None:
+                change = Change("route", prefix_text(prefix), "refused", refusal)
+            elif selection is None:
+                change = Change("route", prefix_text(prefix), "gone", "no peer offers it any more")
+            else:
+                state = "refused" if selection.refused else "accepted" if selection.target else "pending"
+                change = Change("route", prefix_text(prefix), state, selection.reason)
+            actions.changes.append(change)

@@ -1,0 +1,183 @@
+"""Reports of the router's knowledge, made when somebody asks: the values behind ``/status`` and ``routes``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+
+from bgp_agent.core.blocks import Phase
+from bgp_agent.core.peers import Peer
+from bgp_agent.core.prefix import Address, Prefix, family_of, prefix_text
+from bgp_agent.core.reports import BlockReport, KernelReport, PeerReport, RouteReport, Verified
+from bgp_agent.core.router import Router
+from bgp_agent.core.selection import Selection
+from bgp_agent.core.values import BlockState, PeerState, RouteState, Unicast
+
+UNKNOWN = Verified()
+
+
+def blocks(router: Router, verified: Mapping[Prefix, Verified]) -> tuple[BlockReport, ...]:
+    """The own blocks, in the order of their addresses. What is being released is the kernel's report."""
+    reports = []
+    for prefix in sorted(p for p in router.own.table.blocks if router.own.table.held(p)):
+        state, reason = router.own.describe(prefix)
+        holders = tuple(router.own.holders(prefix))
+        reports.append(BlockReport(prefix, state, reason, holders, verified.get(prefix, UNKNOWN)))
+    return tuple(reports)
+
+
+def peers(router: Router, now: float, wall: Callable[[float], float]) -> tuple[PeerReport, ...]:
+    """The peers, as configured. ``wall`` turns ``now``'s clock into seconds since the epoch."""
+    return tuple(_peer(router, peer, now, wall) for peer in router.peers.values())
+
+
+def _peer(router: Router, peer: Peer, now: float, wall: Callable[[float], float]) -> PeerReport:
+    table, session = router.rib.tables[peer.address], peer.session
+    return PeerReport(
+        address=peer.address,
+        asn=peer.asn,
+        state=peer.state,
+        reason=_peer_reason(router, peer),
+        since=wall(peer.since),
+        uptime=now - peer.since if peer.established else 0.0,
+        received=len(table.paths) + len(table.surplus),
+        accepted=router.learned.accepted(peer.address),
+        announced=len(peer.announced),
+        flaps=peer.flaps,
+        hold_time=session.hold_time if session else None,
+        families=tuple(sorted(f.value for f in session.families)) if session else (),
+        graceful_restart=session.graceful_restart if session else None,
+        refresh=session.refresh if session else None,
+    )
+
+
+def _peer_reason(router: Router, peer: Peer) -> str:
+    table, given = router.rib.tables[peer.address], peer.settings
+    if table.surplus or table.surplus_dropped:
+        more = f"{len(table.surplus)}{' or more' if table.surplus_dropped else ''}"
+        return f"{peer.reason}; {more} prefixes above max_prefixes {given.max_prefixes} are refused"
+    if given.warn_prefixes is not None and len(table.paths) > given.warn_prefixes:
+        return f"{peer.reason}; {len(table.paths)} prefixes are above warn_prefixes {given.warn_prefixes}"
+    if table.stale and peer.state is not PeerState.ESTABLISHED:
+        return f"{peer.reason}; {len(table.stale)} prefixes it told are kept as stale for now"
+    return peer.reason
+
+
+# --- routes ----------------------------------------------------------------------------------------------------------
+def route(router: Router, prefix: Prefix, verified: Mapping[Prefix, Verified]) -> RouteReport | None:
+    """One learned, refused or adopted prefix; None when nothing is known of it."""
+    selection = router.learned.routes.get(prefix)
+    if selection is not None:
+        return _selected(router, prefix, selection, verified)
+    refused = router.learned.refused.get(prefix)
+    if refused is not None:
+        return _refused(router, prefix, refused)
+    if prefix in router.adopted:
+        target = router.fib.adopted().get(prefix)
+        hops = _gateways(target) if isinstance(target, Unicast) else ()
+        reason = "in the kernel from an earlier run; kept until every peer has told its table"
+        return RouteReport(prefix, RouteState.STALE, reason, hops, (), ())
+    for table in router.rib.tables.values():
+        if prefix in table.surplus:
+            reason = f"above max_prefixes {table.limit} of {table.peer}"
+            return RouteReport(prefix, RouteState.REFUSED, reason, (), (table.peer,), ())
+    return None
+
+
+def _selected(router: Router, prefix: Prefix, selection: Selection, verified: Mapping[Prefix, Verified]) -> RouteReport:
+    best = selection.best
+    offering = tuple(c.path.peer for c in selection.candidates)
+    if selection.target is None:
+        state = RouteState.REFUSED if selection.refused else RouteState.PENDING
+        hops: tuple[Address, ...] = (best.next_hop,) if best.next_hop else ()
+        return RouteReport(prefix, state, selection.reason, hops, offering, best.as_path)
+    state, reason = router.fib.state(prefix)
+    if selection.stale and state is RouteState.INSTALLED:
+        state = RouteState.STALE
+    words = f"{selection.reason}; {reason}"
+    hops = _gateways(selection.target)
+    return RouteReport(prefix, state, words, hops, offering, best.as_path, verified.get(prefix, UNKNOWN))
+
+
+def _refused(router: Router, prefix: Prefix, reason: str) -> RouteReport:
+    paths = [t.paths[prefix] for t in router.rib.tables.values() if prefix in t.paths]
+    hops = tuple(dict.fromkeys(p.next_hop for p in paths if p.next_hop))
+    path = paths[0].as_path if paths else ()
+    return RouteReport(prefix, RouteState.REFUSED, reason, hops, tuple(p.peer for p in paths), path)
+
+
+def _gateways(target: Unicast) -> tuple[Address, ...]:
+    return tuple(hop.gateway for hop in target.hops if hop.gateway is not None)
+
+
+def prefixes(router: Router) -> Iterator[Prefix]:
+    """Every prefix that :func:`route` has a report for, each once."""
+    yield from router.learned.routes
+    yield from router.learned.refused
+    yield from (p for p in router.adopted if p not in router.learned.routes and p not in router.learned.refused)
+    surplus = {p for table in router.rib.tables.values() for p in table.surplus}
+    known = (router.learned.routes, router.learned.refused, router.adopted)
+    yield from (p for p in surplus if not any(p in one for one in known))
+
+
+def state_of(router: Router, prefix: Prefix) -> RouteState:
+    """Only the state, for counting and filtering over all prefixes."""
+    report = route(router, prefix, {})
+    return report.state if report is not None else RouteState.PENDING
+
+
+def count(router: Router) -> Counter[RouteState]:
+    """How many prefixes are in each state."""
+    return Counter(state_of(router, prefix) for prefix in prefixes(router))
+
+
+# --- the kernel and the whole ----------------------------------------------------------------------------------------
+def kernel(router: Router, warnings: tuple[str, ...]) -> KernelReport:
+    """The kernel's side. ``installed`` counts learned routes, so the host routes to peers are left out."""
+    fib = router.fib
+    guards = sum(fib.state(prefix)[0] is RouteState.INSTALLED for prefix in router.guards)
+    releasing = tuple(sorted(router.own.table.in_phase(Phase.RELEASING)))
+    return KernelReport(
+        table=fib.table,
+        protocol=fib.protocol,
+        metric=fib.metric,
+        installed=fib.installed - guards,
+        pending=fib.pending,
+        repaired=fib.repaired,
+        releasing=releasing,
+        warnings=warnings,
+    )
+
+
+def mode(router: Router) -> tuple[str, str]:
+    """What attracts traffic now, and why: ``bgp`` or ``off``."""
+    up = sum(peer.established for peer in router.peers.values())
+    words = f"{up} of {len(router.peers)} peers established"
+    if router.own.drained:
+        return "off", f"drained; {words}"
+    return ("bgp" if up else "off"), words
+
+
+def readiness(router: Router) -> tuple[bool, str]:
+    """Is the node ready for pods, and the first reason why not."""
+    own = router.own
+    if not own.table.synced_once:
+        return False, f"the blocks are not known yet: {own.table.source.reason}"
+    if own.drained:
+        return False, "drained: `bgp-agent undrain` ends it"
+    needed = own.settings.needed()
+    for prefix in own.table.blocks:
+        if not own.table.held(prefix):
+            continue
+        state, reason = own.describe(prefix)
+        if state is not BlockState.WITHHELD and len(own.holders(prefix)) < needed:
+            return (
+                False,
+                f"block {prefix_text(prefix)} is on {len(own.holders(prefix))} of {needed} needed peers: {reason}",
+            )
+    for family in sorted({family_of(p) for p in own.table.blocks}, key=lambda f: f.value):
+        if not own.forwarding[family]:
+            return False, f"{family.value} forwarding is off"
+    if router.fib.pending:
+        return False, f"{router.fib.pending} routes wait to be written to the kernel"
+    return True, mode(router)[1]
