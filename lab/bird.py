@@ -50,17 +50,22 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class RouteServer:
-    """One instance. ``table``: the kernel table of the fabric that it fills, None for none."""
+    """One instance. ``table``: the kernel table of the fabric that it fills, None for none.
+
+    ``extra``: more prefixes that it tells every node, whatever they are worth. A test makes it lie with them.
+    """
 
     address: str
     vnet: str
     members: tuple[Member, ...]
     table: int | None = None
     hold_time: int = 180  # seconds, what Azure offers; the lower of both ends' counts (RFC 4271 section 4.2)
+    extra: tuple[str, ...] = ()
 
     def config(self, mrt: Path) -> str:
         """The text of ``bird.conf``; every received message is also written to ``mrt`` (RFC 6396)."""
         links = " ".join(f'route {member.address}/32 via "{member.link}";' for member in self.members)
+        told = " ".join(f"route {prefix} blackhole;" for prefix in (self.vnet, *self.extra))
         return _lines(
             "log stderr all;",
             f"router id {self.address};",
@@ -68,7 +73,7 @@ class RouteServer:
             "protocol device {}",
             "ipv4 table links4;",
             f"protocol static links {{ ipv4 {{ table links4; }}; {links} }}",
-            f"protocol static vnet {{ ipv4; route {self.vnet} blackhole; }}",
+            f"protocol static vnet {{ ipv4; {told} }}",
             self._fabric(),
             "filter reflect {",
             "  if (65535, 65282) ~ bgp_community then reject;",

@@ -66,9 +66,11 @@ class Show:
             nonlocal missing
             missing = self._lab.missing()
             status.update(f"wait for: {missing[0]}" + (f" (and {len(missing) - 1} more)" if missing[1:] else ""))
-            return not missing
+            return not missing or bool(self._lab.ended())
 
         wait(converged, 60.0)
+        if ended := self._lab.ended():
+            raise FailedError("\n  ".join(ended))
         if missing:
             raise FailedError("after 60 s still:\n  " + "\n  ".join(missing))
 

@@ -227,14 +227,19 @@ class Fabric:
         self.inside.sysctl(f"net.ipv4.neigh.{link}.proxy_delay", 0)
         self._members.append(Member(node.name, plan.address, ASN, link))
 
-    def route_server(self, name: str) -> RouteServer:
-        """The configuration of one route server: every node is its peer."""
-        return RouteServer(ROUTE_SERVERS[name], VNET, tuple(self._members), TABLES[name])
+    def route_server(self, name: str, extra: tuple[str, ...] = ()) -> RouteServer:
+        """The configuration of one route server: every node is its peer. ``extra``: what it tells them besides."""
+        return RouteServer(ROUTE_SERVERS[name], VNET, tuple(self._members), TABLES[name], extra=extra)
 
     def start_route_server(self, name: str) -> None:
         """Start one route server, or start it again."""
         bird = self.birds[name]
         bird.start(self.route_server(name).config(bird.mrt))
+
+    def tell(self, name: str, *prefixes: str) -> None:
+        """Make a running route server announce these prefixes besides what it reflects; none: stop that."""
+        bird = self.birds[name]
+        bird.configure(self.route_server(name, prefixes).config(bird.mrt))
 
     def hand(self, prefix: str, to: Node) -> None:
         """Deliver ``prefix`` to ``to`` whatever the route servers know, as a wrong user-defined route would."""
@@ -304,6 +309,15 @@ class Lab:
                 yield f"{node.name} has no kernel route for {block}"
             elif block not in proved:
                 yield f"{node.name} has no proof yet of who gets {block}"
+
+    def ended(self) -> list[str]:
+        """The processes that shall run and have ended, with where to read why."""
+        parts = [(node, part, getattr(node, name)) for node in self.nodes.values()
+                 for part, name in (("run", "agent"), ("speaker", "speaker"))]  # fmt: skip
+        return [
+            f"{node.name}: bgp-agent {part} exited {process.returncode}; its log is {node.log(part)}"
+            for node, part, process in parts if process is not None and process.poll() is not None
+        ]  # fmt: skip
 
     def wait(self, timeout: float = 60.0) -> None:
         """Wait until converged; what is missing is named when time runs out (raises ``ExpiredError``)."""

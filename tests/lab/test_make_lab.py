@@ -1,0 +1,119 @@
+"""`make lab` itself: it shows what it promises, and whatever ends it leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lab.netns import wait_for
+from lab.topology import PLAN
+
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(240)]
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Marked:
+    """A sandbox whose processes carry a mark in their environment, by which they are found wherever they went."""
+
+    def __init__(self, folder: Path, *words: str) -> None:
+        self.mark = f"BGP_AGENT_TEST_MARK={secrets.token_hex(8)}"
+        name, _, value = self.mark.partition("=")
+        self.output = folder / "output"
+        with self.output.open("wb") as out:
+            self.process = subprocess.Popen(
+                [str(ROOT / "lab/sandbox"), sys.executable, *words],
+                cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
+                env={**os.environ, name: value, "TMPDIR": str(folder)},
+            )  # fmt: skip
+
+    def processes(self) -> list[int]:
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                if self.mark.encode() in (entry / "environ").read_bytes():
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+        return found
+
+    def gone(self) -> bool:
+        return not self.processes()
+
+    def text(self) -> str:
+        return self.output.read_text()
+
+
+def traces() -> list[Path]:
+    """What a lab could leave on the machine: its namespaces, under the plain names that only it uses, and its folder."""
+    return [path for path in (*(Path("/run/netns") / plan.name for plan in PLAN), Path("/run/lab")) if path.exists()]
+
+
+def test_make_lab_shows_everything_exits_0_and_leaves_nothing(tmp_path: Path) -> None:
+    lab = Marked(tmp_path, "-m", "lab")
+    assert lab.process.wait(120) == 0, lab.text()
+    for promise in ("everything held", "Ping from pod to pod", "Who gets a packet", "packets lost"):
+        assert promise in lab.text()
+    took = re.search(r"everything held after (\d+) s", lab.text())
+    assert took
+    assert int(took[1]) < 60
+    wait_for("every process of the lab is gone", lab.gone)
+    assert not traces()
+    assert [path.name for path in tmp_path.iterdir()] == ["output"]
+
+
+def _kill_outer(lab: Marked) -> None:
+    lab.process.kill()
+
+
+def _terminate(lab: Marked) -> None:
+    lab.process.terminate()
+
+
+def _interrupt_as_a_terminal_does(lab: Marked) -> None:
+    os.killpg(lab.process.pid, signal.SIGINT)
+
+
+def _kill_the_lab_itself(lab: Marked) -> None:
+    for pid in lab.processes():
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        if words[1:3] == [b"-m", b"lab"]:
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("end", [_kill_outer, _terminate, _interrupt_as_a_terminal_does, _kill_the_lab_itself])
+@pytest.mark.parametrize("moment", ["Ping from pod to pod", "The lab: three nodes"])
+def test_an_interrupted_lab_leaves_nothing(tmp_path: Path, end: Callable[[Marked], None], moment: str) -> None:
+    lab = Marked(tmp_path, "-m", "lab", "--keep")
+    wait_for(f"the lab has come to {moment!r}", lambda: moment in lab.text() or lab.process.poll() is not None, 90)
+    assert lab.process.poll() is None, lab.text()
+    end(lab)
+    assert lab.process.wait(15)
+    wait_for("every process of the lab is gone", lab.gone)
+    assert not traces()
+    assert [path.name for path in tmp_path.iterdir()] == ["output"]
+
+
+def test_a_lab_that_is_kept_can_be_looked_into(tmp_path: Path) -> None:
+    lab = Marked(tmp_path, "-m", "lab", "--keep")
+    try:
+        wait_for("the lab is up", lambda: "Look inside" in lab.text() or lab.process.poll() is not None, 90)
+        assert lab.process.poll() is None, lab.text()
+        look = [sys.executable, str(ROOT / "lab/inside.py")]
+        shown = subprocess.run([*look, "node-a", "bgp-agent", "status"], capture_output=True, text=True, timeout=20,
+                               check=True)  # fmt: skip
+        assert "10.42.0.4" in shown.stdout
+        wrong = subprocess.run([*look, "node-x"], capture_output=True, text=True, timeout=20, check=False)
+        assert wrong.returncode == 1
+        assert "node-a, node-b, node-c" in wrong.stderr
+    finally:
+        lab.process.kill()
+        lab.process.wait()
