@@ -99,11 +99,12 @@ def _neighbor(peer: PeerDefinition, listen: int | None) -> list[str]:
         lines += ["md5-base64 true;", f'md5-password "{key}";']
     families = " ".join(f"{family.value} unicast;" for family in peer.families)
     restart = f" graceful-restart {peer.graceful_restart};" if peer.graceful_restart else ""
+    receive = "receive { parsed; update; open; notification; refresh; }"
     return [
         *lines,
         f"family {{ {families} }}",
         f"capability {{ asn4 enable; route-refresh enable; extended-message disable;{restart} }}",
-        "api speaker { processes [ agent ]; neighbor-changes; receive { parsed; update; open; notification; refresh; } }",
+        f"api speaker {{ processes [ agent ]; neighbor-changes; {receive} }}",
     ]
 
 

@@ -19,6 +19,7 @@ REMOVE   agent to host      ``peer``
 COMMANDS agent to host      peer, epoch, whole command lines for that ExaBGP
 RESTART  agent to host      ``peer``, ``reason``
 PREPARED agent to host      ``wait``: seconds the host shall still wait, 0 to go on
+STOP     agent to host      nothing; the same as SIGTERM
 ======== ================== =============================================================
 
 HELLO and REFUSED keep their form in every version, so that two versions can always tell each other that they differ.
@@ -60,6 +61,7 @@ class Kind(IntEnum):
     COMMANDS = 11
     RESTART = 12
     PREPARED = 13
+    STOP = 14
 
 
 _BINARY: Final = frozenset({Kind.LINES, Kind.COMMANDS})

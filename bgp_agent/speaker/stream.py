@@ -29,7 +29,6 @@ class Stream:
 
     def __init__(self) -> None:
         self.established = False
-        self.attempting = False  # a connection stands, the session not yet: hands off
         self.open_line: bytes | None = None
         self.peer_restarts_gracefully = False  # the peer's OPEN held the capability
         self._tail = b""
@@ -77,17 +76,9 @@ class Stream:
             event = json.loads(line)
             kind, neighbor = event["type"], event["neighbor"]
             if kind == "state":
-                self._state(neighbor["state"])
+                self.established = {"up": True, "down": False}.get(neighbor["state"], self.established)
             elif kind == "open" and neighbor["direction"] == "receive":
                 self.open_line = line
                 self.peer_restarts_gracefully = _GRACEFUL_RESTART in neighbor["open"]["capabilities"]
         except (ValueError, KeyError, TypeError, RecursionError):
             return  # the agent's reader judges it; for the host it says nothing
-
-    def _state(self, state: object) -> None:
-        if state == "up":
-            self.established, self.attempting = True, False
-        elif state == "down":
-            self.established = self.attempting = False
-        elif state == "connected":
-            self.attempting = True

@@ -1,0 +1,421 @@
+"""``bgp-agent speaker``: keeps one ExaBGP for each peer, and lets the agent come and go.
+
+The host knows peers, not routes. It starts from the definitions it keeps on disk, drains what ExaBGPs print whether an
+agent listens or not, and hands an agent that attaches the state of each. Losing the agent changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import pwd
+import secrets
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from bgp_agent.speaker import leftovers, store
+from bgp_agent.speaker.definition import DefinitionError, PeerDefinition
+from bgp_agent.speaker.doorbell import Doorbell, doors, source_towards
+from bgp_agent.speaker.handover import Handover
+from bgp_agent.speaker.link import AgentLink
+from bgp_agent.speaker.process import PeerProcess, Place
+from bgp_agent.speaker.protocol import Kind, Lines, Message, ProtocolError, lines, message
+
+#: Seconds between two looks at every ExaBGP, and between two looks at the doors.
+TICK: Final = 1.0
+DOORS: Final = 10.0
+#: Seconds that an agent has to answer that the speaker is about to stop.
+ANSWER: Final = 2.0
+#: Peers in all; a bound, not a limit anybody should meet.
+MAX_PEERS: Final = 1024
+
+
+class HostError(Exception):
+    """The speaker cannot run; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How the host runs.
+
+    ``user``: who runs ExaBGPs, None for whoever runs the host. ``group``: whose agents may attach beside the same
+    user's and root's. ``stop_timeout``: seconds an agent may take to move the traffic away before a planned stop.
+    ``port``: where peers knock, and where a passive peer's ExaBGP listens.
+    """
+
+    state_dir: Path
+    user: str | None = None
+    group: str | None = None
+    stop_timeout: float = 150.0
+    port: int = 179
+
+    @property
+    def socket(self) -> Path:
+        """Where agents attach."""
+        return self.state_dir / "speaker.sock"
+
+
+@dataclass(slots=True)
+class _Slot:
+    """One peer's place: what is wanted, and the process that makes it so."""
+
+    wanted: PeerDefinition | None
+    blocked: str | None = None
+    forget: bool = False  # the peer was taken out of the configuration: it shall lose our routes
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    process: PeerProcess | None = None
+
+
+class Host:
+    """The speaker. Call :meth:`run` once."""
+
+    def __init__(self, settings: Settings, log: logging.Logger) -> None:
+        self.boot = secrets.token_hex(8)
+        self._settings = settings
+        self._log = log
+        self._slots: dict[str, _Slot] = {}
+        self._agent: AgentLink | None = None
+        self._stop = asyncio.Event()
+        self._prepared = asyncio.Event()
+        self._patience = 0.0  # monotonic: how long a planned stop waits for the agent
+        self._tasks = asyncio.TaskGroup()
+        self._place: Place | None = None
+        self._doors_due = 0.0
+
+    async def run(self) -> int:
+        """Run until SIGTERM or SIGINT; the exit code. Raises :class:`HostError`."""
+        settings = self._settings
+        with _locked(settings.state_dir):
+            self._place = _place(settings)
+            for pid in leftovers.end(self._place.folder):
+                self._log.warning("ended an ExaBGP that an earlier speaker left behind (process %d)", pid)
+            handover = Handover(self._place.handover, self._place.account, self._take_pipes)
+            doorbell = Doorbell(settings.port, self._knocked, self._log.warning)
+            self._catch_signals()
+            server = await asyncio.get_running_loop().create_unix_server(
+                lambda: AgentLink(self, anyone=settings.group is not None), sock=_listen(settings)
+            )
+            try:
+                async with self._tasks as tasks:
+                    self._load()
+                    watch = tasks.create_task(self._watch(doorbell))
+                    self._log.info(
+                        "speaker started with %d peers; agents attach at %s", len(self._slots), settings.socket
+                    )
+                    await self._stop.wait()
+                    await self._planned_stop()
+                    watch.cancel()
+                    for slot in self._slots.values():
+                        slot.wanted = None
+                        slot.changed.set()
+            finally:
+                server.close()
+                settings.socket.unlink(missing_ok=True)
+                doorbell.close()
+                handover.close()
+                if self._agent is not None:
+                    self._agent.close()
+        self._log.info("speaker stopped")
+        return 0
+
+    def _catch_signals(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._ask_to_stop, signal.Signals(number).name)
+
+    def _ask_to_stop(self, why: str) -> None:
+        self._log.info("stop asked for by %s", why)
+        if self._stop.is_set():  # asked twice: do not wait for the agent any longer
+            self._prepared.set()
+        self._stop.set()
+
+    # --- peers --------------------------------------------------------------------------------------------------
+    def _load(self) -> None:
+        definitions, complaints = store.load(self._settings.state_dir / "peers.json")
+        for complaint in complaints:
+            self._log.error("%s", complaint)
+        for definition in definitions[:MAX_PEERS]:
+            self._define(definition)
+
+    def _define(self, definition: PeerDefinition) -> None:
+        slot = self._slots.get(definition.address)
+        if slot is None:
+            if len(self._slots) >= MAX_PEERS:
+                raise ProtocolError(f"more than {MAX_PEERS} peers")
+            slot = self._slots[definition.address] = _Slot(definition)
+            self._tasks.create_task(self._keep(definition.address, slot))
+        elif slot.wanted != definition:
+            slot.wanted, slot.forget = definition, False
+            slot.changed.set()
+        self._judge_listening()
+
+    def _remove(self, address: str) -> None:
+        slot = self._slots.get(address)
+        if slot is not None and slot.wanted is not None:
+            slot.wanted, slot.forget = None, True
+            slot.changed.set()
+            self._judge_listening()
+
+    def _judge_listening(self) -> None:
+        """One address has one port 179: of several passive peers on it, the first gets it."""
+        self._doors_due = 0.0
+        holders: dict[str | None, str] = {}
+        for address, slot in self._slots.items():
+            blocked = None
+            if slot.wanted is not None and slot.wanted.passive and slot.wanted.problem is None:
+                holder = holders.setdefault(source_towards(slot.wanted), address)
+                if holder != address:
+                    blocked = (
+                        f"passive peer {holder} already listens on this address, and one address can have one: "
+                        "let one of the two be active, or give it another local address"
+                    )
+            if blocked != slot.blocked:
+                slot.blocked = blocked
+                slot.changed.set()
+
+    async def _keep(self, address: str, slot: _Slot) -> None:
+        """Make what is wanted of one peer so, until it is not wanted at all."""
+        assert self._place is not None  # noqa: S101
+        while slot.wanted is not None:
+            slot.changed.clear()
+            slot.process = process = PeerProcess(slot.wanted, self._place, self, slot.blocked)
+            self.changed(process)
+            life = asyncio.create_task(self._guard(process))
+            try:
+                await slot.changed.wait()
+                await process.end(forget=slot.forget)
+            finally:
+                life.cancel()
+                await asyncio.wait({life})
+        slot.process = None
+        if slot.forget:
+            (self._place.folder / f"{address}.conf").unlink(missing_ok=True)
+        if self._slots.get(address) is slot:
+            del self._slots[address]
+        self._tell(message(Kind.GONE, peer=address))
+
+    async def _guard(self, process: PeerProcess) -> None:
+        """The root of one peer's life: a fault in it is this peer's alone."""
+        while True:
+            try:
+                await process.supervise()
+            except Exception:  # noqa: BLE001 - the root of a life: logged, and begun again
+                self._log.exception(
+                    "supervising an ExaBGP failed; it is started again", extra={"peer": process.address}
+                )
+                await asyncio.sleep(5.0)
+            else:
+                return
+
+    def _save(self) -> None:
+        wanted = [slot.wanted for slot in self._slots.values() if slot.wanted is not None]
+        try:
+            store.save(self._settings.state_dir / "peers.json", wanted)
+        except OSError as error:
+            self._log.error("cannot keep the peers for the next start in %s: %s", self._settings.state_dir, error)
+
+    async def _watch(self, doorbell: Doorbell) -> None:
+        """Look after every ExaBGP once a second."""
+        while True:
+            now = time.monotonic()
+            for process in self._processes():
+                process.check(now)
+                process.nudge(now)
+            if now >= self._doors_due:
+                self._doors_due = now + DOORS
+                doorbell.set_doors(doors(slot.wanted for slot in self._slots.values() if slot.wanted))
+            await asyncio.sleep(TICK)
+
+    def _processes(self) -> list[PeerProcess]:
+        return [slot.process for slot in self._slots.values() if slot.process is not None]
+
+    def _take_pipes(self, token: str, events: int, commands: int) -> None:
+        for process in self._processes():
+            if process.token and secrets.compare_digest(process.token, token):
+                process.take_pipes(events, commands)
+                return
+        os.close(events)
+        os.close(commands)
+
+    def _knocked(self, address: str) -> None:
+        slot = self._slots.get(address)
+        if slot is not None and slot.process is not None and slot.process.nudge(time.monotonic(), knocked=True):
+            self._log.info("the peer is back; its ExaBGP tries at once", extra={"peer": address})
+
+    # --- what ExaBGPs say -----------------------------------------------------------------------------------------
+    def heard(self, process: PeerProcess, data: bytes) -> None:
+        """Lines for whoever listens."""
+        self._tell(lines(Kind.LINES, process.address, process.epoch, data))
+
+    def logged(self, process: PeerProcess, line: str) -> None:
+        """A line of an ExaBGP's log, into ours and to the agent."""
+        self._log.info("ExaBGP: %s", line, extra={"peer": process.address})
+        self._tell(message(Kind.LOG, peer=process.address, level="warning", line=line))
+
+    def changed(self, process: PeerProcess) -> None:
+        """An ExaBGP started, ended, or has a problem."""
+        if process.problem:
+            self._log.warning("%s", process.problem, extra={"peer": process.address})
+        self._tell(_state(process))
+
+    def _tell(self, frame: bytes) -> None:
+        if self._agent is not None:
+            self._agent.send(frame)
+
+    # --- the agent ------------------------------------------------------------------------------------------------
+    def attach(self, link: AgentLink) -> str | None:
+        """One agent at a time; the next one is served when this one is gone."""
+        if self._agent is not None:
+            return f"another agent (process {self._agent.pid}) is attached; one at a time"
+        if self._stop.is_set():
+            return "the speaker is stopping"
+        self._agent = link
+        self._log.info("agent attached (process %d)", link.pid)
+        for process in self._processes():
+            link.send(_state(process))
+        link.send(message(Kind.READY))
+        return None
+
+    def detach(self, link: AgentLink, reason: str) -> None:
+        """Sessions go on; what they say is drained and dropped until an agent attaches and learns anew."""
+        if link is self._agent:
+            self._agent = None
+            self._prepared.set()
+            self._log.info("agent detached: %s", reason)
+
+    def receive(self, link: AgentLink, frame: Message | Lines) -> None:
+        """Do what the agent asks. Raises :class:`ProtocolError`."""
+        if isinstance(frame, Lines):
+            slot = self._slots.get(frame.peer)
+            if slot is not None and slot.process is not None and not slot.process.write(frame.epoch, frame.data):
+                raise ProtocolError(f"ExaBGP for {frame.peer} does not take commands as fast as they come")
+            return
+        match frame.kind:
+            case Kind.DEFINE:
+                self._receive_definition(frame)
+            case Kind.REMOVE:
+                self._remove(frame.text("peer"))
+                self._save()
+            case Kind.RESTART:
+                self._restart(frame.text("peer"), frame.text("reason"))
+            case Kind.PREPARED:
+                self._prepared_in(frame.number("wait"))
+            case Kind.STOP:
+                self._ask_to_stop(f"the agent (process {link.pid})")
+            case _:
+                raise ProtocolError(f"{frame.kind.name} is not for the speaker")
+
+    def _receive_definition(self, frame: Message) -> None:
+        try:
+            definition = PeerDefinition.from_json(frame.body.get("definition"))
+        except DefinitionError as error:
+            raise ProtocolError(str(error)) from None
+        self._define(definition)
+        self._save()
+
+    def _restart(self, address: str, reason: str) -> None:
+        slot = self._slots.get(address)
+        if slot is not None and slot.process is not None:
+            self._log.warning("restart asked for: %s", reason, extra={"peer": address})
+            slot.process.restart(reason)
+
+    # --- the end ----------------------------------------------------------------------------------------------------
+    async def _planned_stop(self) -> None:
+        """Give the agent the chance to move the traffic away first."""
+        if self._agent is None:
+            return
+        self._prepared.clear()
+        started = time.monotonic()
+        self._patience = started + min(ANSWER, self._settings.stop_timeout)
+        self._agent.send(message(Kind.STOPPING, timeout=self._settings.stop_timeout))
+        while not self._prepared.is_set() and (left := self._patience - time.monotonic()) > 0:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._prepared.wait(), min(left, TICK))
+        self._log.info("waited %.1f s for the agent", time.monotonic() - started)
+
+    def _prepared_in(self, wait: float) -> None:
+        if wait > 0:
+            self._patience = time.monotonic() + min(wait, self._settings.stop_timeout)
+        else:
+            self._prepared.set()
+
+
+def _state(process: PeerProcess) -> bytes:
+    return message(
+        Kind.STATE, peer=process.address, fingerprint=process.definition.fingerprint, **process.snapshot.to_json()
+    )
+
+
+def _place(settings: Settings) -> Place:
+    try:
+        account = pwd.getpwnam(settings.user) if settings.user else pwd.getpwuid(os.geteuid())
+    except KeyError:
+        if settings.user:
+            raise HostError(f"speaker.user: there is no user {settings.user!r} here") from None
+        account = pwd.struct_passwd(("nobody", "x", os.geteuid(), os.getegid(), "", "/", "/bin/false"))
+    if account.pw_uid != os.geteuid() and os.geteuid() != 0:
+        raise HostError(f"speaker.user {settings.user!r}: only root can run ExaBGP as somebody else; leave it out")
+    folder = settings.state_dir / "exabgp"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if account.pw_uid != os.geteuid():
+            os.chown(folder, account.pw_uid, account.pw_gid)
+    except OSError as error:
+        raise HostError(f"cannot use {folder}: {error.strerror}; it holds ExaBGP's configuration") from None
+    return Place(folder.resolve(), folder.resolve() / "handover.sock", account, settings.port)
+
+
+@contextlib.contextmanager
+def _locked(state_dir: Path) -> Iterator[None]:
+    """Hold the state directory, which is made when missing; two hosts would mean two sessions to one peer."""
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True, mode=0o755)
+        descriptor = os.open(state_dir / "speaker.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise HostError(f"state_dir {state_dir} cannot be used: {error.strerror}") from None
+    with os.fdopen(descriptor, "r+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            other = file.read(32).strip() or "unknown"
+            raise HostError(f"another speaker (process {other}) runs with state_dir {state_dir}") from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """The socket for agents, in place of one that a dead host left. Raises :class:`HostError`."""
+    path = settings.socket
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listening.bind(str(temporary))
+        temporary.chmod(0o600)
+        if settings.group is not None:
+            os.chown(temporary, -1, _group_id(settings.group))
+            temporary.chmod(0o660)
+        listening.listen(8)
+        temporary.replace(path)
+    except OSError as error:
+        listening.close()
+        raise HostError(f"cannot listen on {path}: {error.strerror or error}") from None
+    return listening
+
+
+def _group_id(name: str) -> int:
+    import grp  # noqa: PLC0415 - rarely needed
+
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise HostError(f"speaker.group: there is no group {name!r} here") from None
