@@ -12,7 +12,7 @@ SANDBOX := lab/sandbox
 
 .PHONY: help
 help:  ## list the targets
-	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 .PHONY: venv
 venv: $(VENV)/.done  ## the Python environment in .venv, with the command at .venv/bin/bgp-agent
@@ -28,17 +28,25 @@ $(VENV)/.done: requirements/dev.txt pyproject.toml $(wildcard azure/twin/pyproje
 tools:  ## the Debian packages that lab and tests use (BIRD, iproute2, tcpdump, ...); asks for root only if one is missing
 	@lab/install bird2 iproute2 iputils-ping nftables procps tcpdump util-linux
 
+.PHONY: lab
+lab: venv tools  ## the main job, on this machine: 3 nodes, 2 route servers, proofs (KEEP=1 stays up)
+	@$(SANDBOX) $(BIN)/python -m lab $(if $(filter-out 0 no,$(KEEP)),--keep)
+
+.PHONY: lab-shell
+lab-shell:  ## a shell inside a lab that runs in another terminal: NODE=node-a, CMD="ip route"
+	@$(PYTHON) lab/inside.py $(or $(NODE),node-a) $(CMD)
+
 .PHONY: test
-test: venv tools  ## unit, property, router and lab tests, in a sandbox of their own
-	@$(SANDBOX) $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not soak" $(ARGS)
+test: venv tools  ## unit, property, router and lab tests, in a sandbox; the summary names what was skipped (ARGS="-k word")
+	@$(SANDBOX) $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --timeout 120 -m "not soak" $(ARGS)
 
 .PHONY: unit
 unit: venv  ## unit and property tests only: no root, no namespaces
-	@$(BIN)/python -m pytest -n $(JOBS) tests/unit $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --timeout 120 -m "not soak" tests/unit $(ARGS)
 
 .PHONY: soak
 soak: venv tools  ## the tests that wait for minutes of real protocol timers
-	@$(SANDBOX) $(BIN)/python -m pytest -m soak $(ARGS)
+	@$(SANDBOX) $(BIN)/python -m pytest --timeout 900 -m soak $(ARGS)
 
 .PHONY: lint
 lint: venv  ## ruff: rules and format
@@ -51,6 +59,14 @@ types: venv  ## mypy, strict
 .PHONY: format
 format: venv  ## let ruff put the code in shape
 	@$(BIN)/ruff check --fix-only -q . ; $(BIN)/ruff format -q .
+
+.PHONY: docs
+docs: venv  ## write what is made from the code: state machine diagrams, configuration and command line reference
+	@$(BIN)/python docs/generate.py
+
+.PHONY: build
+build: venv  ## wheel and source distribution, in dist/
+	@$(BIN)/python -m build -q --no-isolation
 
 .PHONY: lock
 lock:  ## write the hash-pinned requirement files anew (needs uv)

@@ -53,7 +53,7 @@ class Marked:
 
 
 def traces() -> list[Path]:
-    """What a lab could leave on the machine: its namespaces, under the plain names that only it uses, and its folder."""
+    """What a lab could leave on the machine: namespaces under the plain names that only it uses, and its folder."""
     return [path for path in (*(Path("/run/netns") / plan.name for plan in PLAN), Path("/run/lab")) if path.exists()]
 
 
