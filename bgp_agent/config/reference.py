@@ -26,8 +26,9 @@ def schema() -> JsonObject:
     made["title"] = "bgp-agent configuration"
     made["description"] = "The config file of bgp-agent. What is left out has the default shown."
     definitions: JsonObject = made["$defs"]
-    for name, model in {model.__name__: model for model in (*SECTIONS.values(), Peer)}.items():
-        for key, properties in definitions[name]["properties"].items():
+    sections: list[type[Section]] = [*SECTIONS.values(), Peer]
+    for model in sections:
+        for key, properties in definitions[model.__name__]["properties"].items():
             _describe(model, key, properties)
     _durations(made)
     return {"$schema": _DIALECT, **made}

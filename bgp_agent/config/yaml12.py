@@ -115,7 +115,7 @@ class _Builder:
         kind = "map" if isinstance(value, dict) else "seq"
         if event.tag not in (None, "!", _TAG + kind):
             raise YamlError(
-                f"the tag {event.tag[:64]!r} is not part of YAML 1.2's core schema: leave it out", _mark(event)
+                f"the tag {str(event.tag)[:64]!r} is not part of YAML 1.2's core schema: leave it out", _mark(event)
             )
         if len(self.stack) >= MAX_DEPTH:
             raise YamlError(f"nested deeper than {MAX_DEPTH} levels", _mark(event))
@@ -130,8 +130,8 @@ class _Builder:
             self.anchors[top.anchor] = (top.value, self.nodes - top.start)
 
     def alias(self, event: yaml.AliasEvent) -> None:
-        if event.anchor not in self.anchors:
-            raise YamlError(f"the alias *{event.anchor[:64]} has no finished anchor before it", _mark(event))
+        if event.anchor is None or event.anchor not in self.anchors:
+            raise YamlError(f"the alias *{str(event.anchor)[:64]} has no finished anchor before it", _mark(event))
         value, cost = self.anchors[event.anchor]
         self.count(cost, event)
         self.place(value, event)
