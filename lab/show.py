@@ -144,7 +144,7 @@ def play(lab: Lab, console: Console) -> bool:
             tail = log.read_text(errors="replace").splitlines()[-8:]
             if tail:
                 console.print(f"[bold]{log}[/]")
-                console.print("\n".join(f"  {line}" for line in tail), markup=False, highlight=False)
+                console.print("\n".join(f"  {line}" for line in tail), markup=False, highlight=False, soft_wrap=True)
         return False
     return True
 
