@@ -7,9 +7,8 @@ from typing import Final
 
 from bgp_agent.core.prefix import Prefix, PrefixError, host, parse_address, parse_prefix
 from bgp_agent.core.values import RouteState
+from bgp_agent.web.limits import LIMIT, LIMIT_MOST
 
-LIMIT: Final = 1_000
-LIMIT_MOST: Final = 10_000
 _STATES: Final = ", ".join(state.value for state in RouteState)
 
 

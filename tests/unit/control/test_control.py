@@ -127,6 +127,8 @@ async def test_the_socket_is_for_its_owner_alone_and_gone_afterwards(tmp_path: P
 
 def ask_as_nobody(folder: Path) -> bytes:
     """Ask for a stop as another user; a child process, as a user cannot be changed back."""
+    (folder / "agent.sock").chmod(0o666)
+    folder.chmod(0o711)
     reading, writing = os.pipe()
     pid = os.fork()
     if not pid:
@@ -148,8 +150,6 @@ def ask_as_nobody(folder: Path) -> bytes:
 async def test_another_user_is_refused_by_the_kernels_word(tmp_path: Path) -> None:
     actions = Recorded()
     async with ControlServer(tmp_path / "agent.sock", actions).serving():
-        (tmp_path / "agent.sock").chmod(0o666)
-        tmp_path.chmod(0o711)
         answer = decode_answer(await asyncio.to_thread(ask_as_nobody, tmp_path))
     assert isinstance(answer, Outcome)
     assert "user 65534 may not control this agent" in answer.reason

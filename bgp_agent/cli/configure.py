@@ -1,0 +1,98 @@
+"""``init``, ``check``, ``completion`` and ``version``: what needs no agent."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from bgp_agent import __version__
+from bgp_agent.cli import output
+from bgp_agent.cli.main import GOOD, CommandError
+from bgp_agent.cli.parser import DEFAULT_CONFIG, PROG, build_parser
+from bgp_agent.cli.places import config_path, load_config
+
+
+def init(arguments: argparse.Namespace) -> int:
+    """``bgp-agent init``: never replaces a file unasked, never leaves half a file."""
+    from bgp_agent.config import init_text  # noqa: PLC0415 - only this command needs it
+
+    text = init_text()
+    if arguments.file == "-":
+        print(text, end="")
+        return GOOD
+    path = Path(arguments.file or DEFAULT_CONFIG)
+    try:
+        _write(path, text, replace=arguments.force)
+    except FileExistsError:
+        raise CommandError(f"{path} is there already: --force replaces it, another FILE keeps both") from None
+    except OSError as error:
+        raise CommandError(f"{path} cannot be written: {error.strerror}; name another FILE, or - to print it") from None
+    print(f"{path} is written: fill in the peers, then `{PROG} check -c {path}`")
+    return GOOD
+
+
+def _write(path: Path, text: str, *, replace: bool) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh.write_text(text, encoding="utf-8")
+    try:
+        if replace:
+            fresh.replace(path)
+        else:
+            path.hardlink_to(fresh)  # fails where a file is, in one step
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """``bgp-agent check``: prints the effective config, or exit 2."""
+    from bgp_agent.config import defaults, effective  # noqa: PLC0415 - only this command needs it
+
+    if arguments.print_defaults:
+        _print_yaml(defaults(), as_json=arguments.json)
+        return GOOD
+    loaded = load_config(config_path(arguments))
+    for warning in loaded.warnings:
+        print(f"{PROG}: warning: {output.clean(warning)}", file=sys.stderr)
+    if loaded.ignored:
+        print(f"{PROG}: these variables mean nothing: {output.clean(', '.join(loaded.ignored))}", file=sys.stderr)
+    _print_yaml(effective(loaded.config), as_json=arguments.json)
+    return GOOD
+
+
+def _print_yaml(text: str, *, as_json: bool) -> None:
+    if as_json:
+        from bgp_agent.config.yaml12 import read  # noqa: PLC0415
+
+        output.json_value(read(text).value)
+    else:
+        print(text, end="")
+
+
+def completion(arguments: argparse.Namespace) -> int:
+    """``bgp-agent completion``."""
+    import shtab  # noqa: PLC0415 - only this command needs it
+
+    print(shtab.complete(build_parser(), shell=arguments.shell))
+    return GOOD
+
+
+def version(arguments: argparse.Namespace) -> int:
+    """``bgp-agent version``."""
+    from importlib.metadata import PackageNotFoundError  # noqa: PLC0415
+    from importlib.metadata import version as of  # noqa: PLC0415
+
+    try:
+        exabgp = of("exabgp")
+    except PackageNotFoundError:
+        exabgp = "not installed"
+    python = ".".join(map(str, sys.version_info[:3]))
+    found = {PROG: __version__, "exabgp": exabgp, "python": python, "kernel": os.uname().release}
+    if arguments.json:
+        output.json_value(found)
+    else:
+        for name, value in found.items():
+            print(f"{name} {value}")
+    return GOOD
