@@ -86,18 +86,19 @@ class Schedule:
 
     def answered(self, prefix: Prefix, now: float) -> None:
         """An answer came: the prefix rests until its turn."""
-        self._silences.pop(prefix, None)
-        self._land(prefix, self._resting, now + REST, now)
+        if self._land(prefix, now):
+            self._silences.pop(prefix, None)
+            self._resting[prefix] = now + REST
 
     def silent(self, prefix: Prefix, now: float) -> None:
         """Nobody answered: asked again after the next of :data:`RETRIES`, then in turn."""
-        silences = self._silences.get(prefix, 0)
-        if silences < len(RETRIES):
-            self._land(prefix, self._retries[silences], now + RETRIES[silences], now)
-        else:
-            self._land(prefix, self._resting, now + REST, now)
-        if prefix in self._known:
+        if self._land(prefix, now):
+            silences = self._silences.get(prefix, 0)
             self._silences[prefix] = silences + 1
+            if silences < len(RETRIES):
+                self._retries[silences][prefix] = now + RETRIES[silences]
+            else:
+                self._resting[prefix] = now + REST
 
     def spend(self, now: float) -> None:
         """Count one probe that was sent without being handed out here (asked for by a person)."""
@@ -140,15 +141,15 @@ class Schedule:
             return self._resting.popitem(last=False)[0]
         return None
 
-    def _land(self, prefix: Prefix, queue: _Queue, due: float, now: float) -> None:
-        if prefix not in self._known:
-            return  # forgotten while in flight
-        self._drop(prefix)
+    def _land(self, prefix: Prefix, now: float) -> bool:
+        """Take ``prefix`` out of the air; False when it was forgotten meanwhile, or has to be asked again at once."""
+        if self._flying.pop(prefix, None) is None:
+            return False
         if prefix in self._again:
             self._again.discard(prefix)
             self._changed[prefix] = now
-        else:
-            queue[prefix] = due
+            return False
+        return True
 
     def _drop(self, prefix: Prefix) -> None:
         for queue in (self._new, self._changed, *self._retries, self._resting, self._flying):

@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import random
 import re
 import socket
 import struct
@@ -40,6 +41,12 @@ PER_SOURCE: Final = 40
 
 PER_SECOND: Final = 500
 """Connections a second in all."""
+
+TRIES: Final = 3
+"""For one question. The other node may ask *us* between the same two addresses, where a block has only one."""
+
+COLLISION_WAIT: Final = (0.005, 0.025)  # seconds
+_COLLISION: Final = (errno.EADDRNOTAVAIL, errno.ECONNRESET)
 
 IP_TRANSPARENT: Final = 19  # linux/in.h
 IPV6_TRANSPARENT: Final = 75  # linux/in6.h
@@ -113,24 +120,31 @@ async def ask(
     make: MakeSocket, port: int, source: Address | None, target: Address, *, line: bytes, timeout: float
 ) -> Answer:
     """Connect from ``source`` to ``target`` and read who answers. Raises :class:`SilentError` after ``timeout`` s."""
-    loop = asyncio.get_running_loop()
     where = address_text(target)
     try:
-        made = transparent(make, family_of(target), port, source)
+        async with asyncio.timeout(timeout):
+            for _ in range(TRIES - 1):
+                try:
+                    return await _connect(make, port, source, target, line)
+                except OSError as error:
+                    if error.errno not in _COLLISION:
+                        raise
+                await asyncio.sleep(random.uniform(*COLLISION_WAIT))  # noqa: S311 - so that both do not meet again
+            return await _connect(make, port, source, target, line)
+    except TimeoutError:
+        raise SilentError(f"{where} did not answer within {timeout:g} s") from None
+    except AnswerError as error:
+        raise SilentError(f"{where}: {error}") from None
     except OSError as error:
-        raise SilentError(f"could not ask {where}: {os.strerror(error.errno or 0)}") from None
-    with contextlib.closing(made):
-        try:
-            async with asyncio.timeout(timeout):
-                await loop.sock_connect(made, (where, port))
-                await loop.sock_sendall(made, line)
-                return read_answer(await _read_line(loop, made))
-        except TimeoutError:
-            raise SilentError(f"{where} did not answer within {timeout:g} s") from None
-        except AnswerError as error:
-            raise SilentError(f"{where}: {error}") from None
-        except OSError as error:
-            raise SilentError(_refusal(where, error)) from None
+        raise SilentError(_refusal(where, error)) from None
+
+
+async def _connect(make: MakeSocket, port: int, source: Address | None, target: Address, line: bytes) -> Answer:
+    loop = asyncio.get_running_loop()
+    with contextlib.closing(transparent(make, family_of(target), port, source)) as made:
+        await loop.sock_connect(made, (address_text(target), port))
+        await loop.sock_sendall(made, line)
+        return read_answer(await _read_line(loop, made))
 
 
 async def _read_line(loop: asyncio.AbstractEventLoop, made: socket.socket) -> bytes:
@@ -147,6 +161,8 @@ def _refusal(where: str, error: OSError) -> str:
     match error.errno:
         case errno.ECONNREFUSED | errno.ECONNRESET | errno.EPIPE:
             return f"{where} was refused: whoever got it runs no agent for this pool, or limits the rate"
+        case errno.EPERM:
+            return f"could not ask {where}: no right to a transparent socket, give the agent CAP_NET_ADMIN"
         case errno.ENETUNREACH | errno.EHOSTUNREACH | errno.EINVAL | errno.EACCES:
             return f"no way to {where}: {os.strerror(error.errno)}"
         case code:

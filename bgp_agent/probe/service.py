@@ -279,7 +279,7 @@ class Prober:
         answered = False
         try:
             answered = await self._question(prefix, None, on_demand=False)
-        except Exception:
+        except Exception:  # noqa: BLE001 - a task's root: one probe must not end all others
             _LOG.exception("probe failed; the prefix is asked again", prefix=prefix_text(prefix))
         finally:
             self._flights.release()
