@@ -113,6 +113,16 @@ def _wait(child: int) -> NoReturn:
             os._exit(_exit_code(status))
 
 
+def _become(command: list[str]) -> NoReturn:
+    os.environ["BGP_AGENT_SANDBOX"] = "1"
+    os.environ["PATH"] += ":/usr/sbin:/sbin"  # Debian keeps ip and bird out of an ordinary user's path
+    try:
+        os.execvp(command[0], command)  # noqa: S606 - becoming the command is the point
+    except OSError as error:
+        print(f"sandbox: {command[0]}: {error.strerror}", file=sys.stderr, flush=True)
+        os._exit(127)
+
+
 def _first_process(command: list[str]) -> NoReturn:
     """Be process 1: start the command, reap, end with it."""
     _end_with_parent()
@@ -120,10 +130,7 @@ def _first_process(command: list[str]) -> NoReturn:
         _furnish()
         child = os.fork()
         if not child:
-            os.environ["BGP_AGENT_SANDBOX"] = "1"
-            os.environ["PATH"] += ":/usr/sbin:/sbin"  # Debian keeps ip and bird out of an ordinary user's path
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            os.execvp(command[0], command)  # noqa: S606 - becoming the command is the point
+            _become(command)
         _hand_on(child)
         _wait(child)
     except (IsolationError, OSError, subprocess.SubprocessError) as error:
