@@ -86,7 +86,9 @@ def test_what_is_no_block_file_says_so_and_where(text: str, reason: str) -> None
     ],
 )
 def test_one_bad_entry_is_refused_with_its_line_and_hides_no_other(entry: str, reason: str) -> None:
-    found = parse(f"blocks:\n- cidr: 192.168.8.0/24\n- cidr: 192.168.9.0/24\n- {entry}\n- cidr: 192.168.7.0/24\n", POOLS)
+    found = parse(
+        f"blocks:\n- cidr: 192.168.8.0/24\n- cidr: 192.168.9.0/24\n- {entry}\n- cidr: 192.168.7.0/24\n", POOLS
+    )
     assert found.readable
     assert blocks("192.168.8.0/24", "192.168.7.0/24") <= found.blocks
     assert reason in found.reason
@@ -154,7 +156,12 @@ def test_a_file_cut_short_in_flow_style_is_never_a_smaller_truth(data: st.DataOb
     assert parse(cut, POOLS).problems
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=8), lambda x: st.lists(x) | st.dictionaries(st.sampled_from(["blocks", "cidr", "x"]), x)))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+        lambda x: st.lists(x) | st.dictionaries(st.sampled_from(["blocks", "cidr", "x"]), x),
+    )
+)
 def test_no_shape_raises(value: object) -> None:
     found = parse(json.dumps(value), POOLS)
     assert found.problems or value == {"blocks": []}
