@@ -52,7 +52,7 @@ def speaker(arguments: argparse.Namespace) -> int:
 def _settings(path: Path) -> dict[str, str]:
     done = subprocess.run(
         [sys.executable, "-m", "bgp_agent.cli.speaker_settings", os.fspath(path)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False,
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
         told = done.stderr.strip() or f"reading it ended with {done.returncode}"

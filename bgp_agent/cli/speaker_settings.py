@@ -1,4 +1,4 @@
-"""What the speaker needs of the config, read by a process of its own: ``python -m bgp_agent.cli.speaker_settings FILE``.
+"""What the speaker needs of the config: ``python -m bgp_agent.cli.speaker_settings FILE``, a process of its own.
 
 Reading a config takes 25 MiB of libraries that would stay in the speaker for ever.
 """
