@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from bgp_agent.core.prefix import Address, Prefix, PrefixSet, parse_address, parse_prefix
 from bgp_agent.core.reports import Verified
 from bgp_agent.probe.service import Prober
-from lab.netns import ExpiredError, Namespace, Network
+from lab.netns import ExpiredError, Namespace, Network, wait_for
 
 PORT = 61179
 POOLS = [parse_prefix("192.168.0.0/16"), parse_prefix("fd10::/16")]
@@ -26,8 +26,13 @@ class Node:
         self.name = f"node-{NODES[number - 1]}"
         self.address4 = parse_address(f"10.0.{number}.2")
         self.address6 = parse_address(f"fd00:{number}::2")
+        self.router6 = f"fd00:{number}::1"
         self.block4 = parse_prefix(f"192.168.{number}.0/26")
         self.block6 = parse_prefix(f"fd10:{number}::/122")
+
+    def reaches_router(self) -> bool:
+        """A link that just came up can lose its first IPv6 packets."""
+        return "1 received" in self.inside.run("ping", "-c1", "-W1", self.router6, check=False)
 
     def make(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
         with self.inside.entered():
@@ -64,6 +69,7 @@ class Fabric:
         for node in self.nodes:
             self.hand(node.block4, node)
             self.hand(node.block6, node)
+            wait_for(f"{node.name} reaches the router", node.reaches_router)
 
     def _node(self, number: int) -> Node:
         name = NODES[number - 1]
