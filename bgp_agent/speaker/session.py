@@ -24,11 +24,15 @@ from bgp_agent.core.prefix import Family, Prefix, family_of
 from bgp_agent.core.values import (
     Announcement,
     AnnouncementsChanged,
+    EndOfRib,
     Notified,
     PeerProblem,
+    RefreshBegin,
+    RefreshEnd,
     SessionDown,
     SessionUp,
     SpeakerEvent,
+    Update,
 )
 from bgp_agent.speaker.commands import Change, Command, EndOfRibSent, Language, RefreshAsked, Show
 from bgp_agent.speaker.decode import Decoder, LineError, PeerOpen, SessionState
@@ -110,6 +114,8 @@ class Session:
         self._open: PeerOpen | None = None
         self._epoch: int | None = None
         self._up_at = 0.0
+        self._adopted = False
+        self._refreshing: set[Family] = set()  # RFC 7313: between begin and end
         self._owed: set[Family] = set()  # End-of-RIB is still to be sent
         self._announced: dict[Prefix, Announcement] = {}
         self._audit_at: float | None = None
@@ -204,8 +210,22 @@ class Session:
             self._learn_open(value)
         elif isinstance(value, SessionState):
             self._session_state(value)
-        elif isinstance(value, Notified) or (value is not None and self.peering is Peering.ESTABLISHED):
+        elif isinstance(value, Notified):
             self._events.append(value)
+        elif value is not None and self.peering is Peering.ESTABLISHED and self._heard_from_its_start(value):
+            self._events.append(value)
+
+    def _heard_from_its_start(self, value: Update | EndOfRib | RefreshBegin | RefreshEnd) -> bool:
+        """An end says "that was all" only to who heard the beginning; an agent that came later did not."""
+        if isinstance(value, RefreshBegin):
+            self._refreshing.add(value.family)
+        elif isinstance(value, RefreshEnd):
+            heard = value.family in self._refreshing
+            self._refreshing.discard(value.family)
+            return heard
+        elif isinstance(value, EndOfRib):
+            return not self._adopted
+        return True
 
     def _session_state(self, told: SessionState) -> None:
         if not told.up:
@@ -276,6 +296,8 @@ class Session:
 
     def _tell_up(self, *, adopted: bool) -> None:
         opened = self._open
+        self._adopted = adopted and opened is not None and opened.refresh != "none"
+        self._refreshing.clear()
         self._events.append(
             SessionUp(
                 peer=self._peer,
