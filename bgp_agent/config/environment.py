@@ -109,7 +109,7 @@ def _is_text(key: Key) -> bool:
         if typing.get_origin(annotation) in (types.UnionType, typing.Union)
         else (annotation,)
     )
-    return any(typing.get_origin(m) is not tuple and _base(m) is str for m in members)
+    return all(_base(member) in (str, type(None)) for member in members)
 
 
 def _base(annotation: object) -> object:

@@ -171,7 +171,8 @@ def read_url(value: object) -> str:
     return text.rstrip("/")
 
 
-def _to_tuple(value: object) -> object:
+def to_tuple(value: object) -> object:
+    """A list of the file as a tuple; what is no list is left to be refused."""
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -223,5 +224,5 @@ Listen = Annotated[
 Url = Annotated[str, BeforeValidator(read_url), WithJsonSchema({"type": "string", "pattern": "^https?://[^@\\s]+$"})]
 Text = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00-\x1f\x7f]+$")]
 """One line of printable text, such as a path or a name."""
-ListOf = Annotated[tuple[T, ...], BeforeValidator(_to_tuple), Field(max_length=1000)]
+ListOf = Annotated[tuple[T, ...], BeforeValidator(to_tuple), Field(max_length=1000)]
 """A list of the file as a tuple, so that the config can be frozen and compared."""
