@@ -24,26 +24,29 @@ def init(arguments: argparse.Namespace) -> int:
         return GOOD
     path = Path(arguments.file or DEFAULT_CONFIG)
     try:
-        _write(path, text, replace=arguments.force)
-    except FileExistsError:
-        raise CommandError(f"{path} is there already: --force replaces it, another FILE keeps both") from None
+        if not path.parent.is_dir():
+            path.parent.mkdir(parents=True)
+        fresh = _beside(path, text)
     except OSError as error:
         raise CommandError(f"{path} cannot be written: {error.strerror}; name another FILE, or - to print it") from None
+    try:
+        if arguments.force:
+            fresh.replace(path)
+        else:
+            path.hardlink_to(fresh)  # fails where a file is, in one step
+    except FileExistsError:
+        raise CommandError(f"{path} is there already: --force replaces it, another FILE keeps both") from None
+    finally:
+        fresh.unlink(missing_ok=True)
     print(f"{path} is written: fill in the peers, then `{PROG} check -c {path}`")
     return GOOD
 
 
-def _write(path: Path, text: str, *, replace: bool) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _beside(path: Path, text: str) -> Path:
+    """A file beside ``path`` that holds the whole text, so that nobody ever reads half of it."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     fresh.write_text(text, encoding="utf-8")
-    try:
-        if replace:
-            fresh.replace(path)
-        else:
-            path.hardlink_to(fresh)  # fails where a file is, in one step
-    finally:
-        fresh.unlink(missing_ok=True)
+    return fresh
 
 
 def check(arguments: argparse.Namespace) -> int:

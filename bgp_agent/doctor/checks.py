@@ -180,9 +180,8 @@ async def second_agent(context: Context) -> Iterable[Finding]:
     machine = context.machine
     agents = [one for one in machine.processes() if one.is_ours("run") and machine.same_network(one.pid)]
     if len(agents) > 1:
-        return [
-            Finding(name, Verdict.FAIL, f"{_named(agents)} all write to this kernel", "leave one, `kill` the others")
-        ]
+        seen = f"{_named(agents)} all write to this kernel"
+        return [Finding(name, Verdict.FAIL, seen, f"leave one: `kill {agents[-1].pid}`")]
     held = holder(Path(context.config.state_dir)) if context.config else None
     if held and context.status is None:
         return [Finding(name, Verdict.WARN, f"an agent holds the lock but does not answer: {held}", "bgp-agent stop")]

@@ -47,7 +47,7 @@ async def _made(name: str, check: Check, context: Context) -> list[Finding]:
         return list(await check(context))
     except Exception as error:  # noqa: BLE001 - one check that cannot be made must not hide the others
         _LOG.debug("check %s", name, exc_info=True)
-        reason = f"could not be checked: {error or type(error).__name__}"
+        reason = f"could not be checked: {str(error) or type(error).__name__}"
         return [Finding(name, Verdict.WARN, reason, "run it as root, or report this")]
 
 

@@ -57,7 +57,7 @@ class Process:
 
 
 class Machine:
-    """This machine. ``proc``: where /proc is."""
+    """The machine that the doctor runs on. ``proc``: where /proc is."""
 
     def __init__(self, proc: Path = Path("/proc")) -> None:
         self._proc = proc
@@ -85,7 +85,7 @@ class Machine:
     def same_network(self, pid: int) -> bool:
         """Is a process in our network namespace; False when that cannot be seen."""
         try:
-            own, other = (os.stat(self._proc / str(one) / "ns/net") for one in ("self", pid))
+            own, other = ((self._proc / str(one) / "ns/net").stat() for one in ("self", pid))
         except OSError:
             return False
         return (own.st_dev, own.st_ino) == (other.st_dev, other.st_ino)
@@ -109,7 +109,7 @@ class Machine:
         with contextlib.suppress(OSError):
             for entry in (self._proc / str(pid) / "fd").iterdir():
                 with contextlib.suppress(OSError):
-                    if os.readlink(entry) in wanted:
+                    if os.fspath(entry.readlink()) in wanted:
                         return True
         return False
 

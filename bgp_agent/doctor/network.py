@@ -20,8 +20,8 @@ CONNECT: Final = 2.0
 """Seconds that a peer has to answer."""
 LEAST_MTU: Final = 1280  # RFC 8200 section 5: IPv6 does not go below
 PROTOCOLS: Final = {
-    3: "boot", 4: "static", 9: "ra", 11: "zebra", 12: "bird", 16: "dhcp", 18: "babel", 42: "babel", 80: "Calico's Felix",
-    186: "bgp (FRR)", 187: "isis", 188: "ospf", 189: "rip", 192: "eigrp", 196: "static (FRR)",
+    3: "boot", 4: "static", 9: "ra", 11: "zebra", 12: "bird", 16: "dhcp", 18: "babel", 42: "babel",
+    80: "Calico's Felix", 186: "bgp (FRR)", 187: "isis", 188: "ospf", 189: "rip", 192: "eigrp", 196: "static (FRR)",
 }  # fmt: skip
 """Who writes which protocol number (rt_protos of iproute2; 80 is Felix's DeviceRouteProtocol)."""
 
