@@ -103,7 +103,7 @@ class Peer(Section):
         None,
         description="A file with the TCP-MD5 key (RFC 2385). One trailing newline is dropped; the file is watched.",
     )
-    families: Annotated[tuple[Word, ...], BeforeValidator(to_tuple), Field(min_length=1, max_length=2)] = Field(
+    families: Annotated[tuple[Word, ...], Field(min_length=1, max_length=2), BeforeValidator(to_tuple)] = Field(
         default_factory=lambda read: ("ipv6",) if ":" in read.get("address", "") else ("ipv4",),
         description="Address families: `ipv4`, `ipv6`. Default: the family of the address.",
     )

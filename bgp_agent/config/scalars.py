@@ -224,5 +224,5 @@ Listen = Annotated[
 Url = Annotated[str, BeforeValidator(read_url), WithJsonSchema({"type": "string", "pattern": "^https?://[^@\\s]+$"})]
 Text = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00-\x1f\x7f]+$")]
 """One line of printable text, such as a path or a name."""
-ListOf = Annotated[tuple[T, ...], BeforeValidator(to_tuple), Field(max_length=1000)]
+ListOf = Annotated[tuple[T, ...], Field(max_length=1000), BeforeValidator(to_tuple)]
 """A list of the file as a tuple, so that the config can be frozen and compared."""
