@@ -183,11 +183,8 @@ class Fib:
         if route.protocol == self.protocol and route.metric == self.metric:
             if view.ours.get(prefix) != route.target or not route.plain:
                 self.suspicious = True  # overwritten, appended or joined: the message does not say what stands now
-        elif route.metric == self.metric and (prefix in view.ours or prefix in self._want):
-            self.suspicious = True  # in the place of ours, before it, or inside of it
         else:
-            view.note(prefix, route.metric, route.protocol, present=True)
-            self._speak(prefix)
+            self._stranger(view, route, present=True)
 
     def deleted(self, route: KernelRoute) -> None:
         """Somebody else's RTM_DELROUTE."""
@@ -203,11 +200,19 @@ class Fib:
                 self._differs(prefix)
             elif known is not None:
                 self.suspicious = True  # one next hop of several, or something we never saw
-        elif route.metric == self.metric and (prefix in view.ours or prefix in self._want):
-            self.suspicious = True
         else:
-            view.note(prefix, route.metric, route.protocol, present=False)
-            self._speak(prefix)
+            self._stranger(view, route, present=False)
+
+    def _stranger(self, view: TableView, route: KernelRoute, *, present: bool) -> None:
+        """Somebody else's route came or went. At our very key it may have taken ours, or be about to."""
+        prefix = route.prefix
+        view.note(prefix, route.metric, route.protocol, present=present)
+        wanted = prefix in self._want
+        if wanted:
+            self._changed.add(prefix)
+        if route.metric == self.metric and (wanted or prefix in view.ours):
+            self.suspicious = True  # in the place of ours, before it, or inside of it: the message does not say
+            self._due[prefix] = None
 
     def _differs(self, prefix: Prefix) -> None:
         """Ours at the prefix is not what it was."""
@@ -219,10 +224,6 @@ class Fib:
             self._due[prefix] = None
         self._changed.add(prefix)
 
-    def _speak(self, prefix: Prefix) -> None:
-        if prefix in self._want:
-            self._changed.add(prefix)
-
     # --- closing the difference --------------------------------------------------------------------------------------
     def operations(self) -> list[Operation]:
         """What to do now, in this order; every result goes to :meth:`results` before this is asked again.
@@ -231,7 +232,7 @@ class Fib:
         """
         if self._unread or not self.install:
             return []
-        operations = []
+        operations: list[Operation] = []
         append, step = operations.append, self._step
         want, ours, others, held = self._want, self._routes.ours, self._routes.others, self._held
         plain = self._holes is self._routes
@@ -408,20 +409,21 @@ class Fib:
             if better is not None:
                 return RouteState.SHADOWED, f"{better}; ours stands ready behind it at metric {self.metric}"
             return RouteState.INSTALLED, self._describe(target)
-        if not self.install:
-            return RouteState.PENDING, "not written: kernel.install is off"
-        if self._unread:
-            return RouteState.PENDING, "not written yet: the kernel's routes have not been read"
         if prefix in self._held:
             who = protocol_text(self._held[prefix])
             return RouteState.SHADOWED, (
                 f"{who} holds {prefix_text(prefix)} at our own metric {self.metric}; "
                 "ours is written when that route goes, or with another kernel.metric"
             )
+        return RouteState.PENDING, self._why_unwritten(prefix)
+
+    def _why_unwritten(self, prefix: Prefix) -> str:
+        if not self.install:
+            return "not written: kernel.install is off"
+        if self._unread:
+            return "not written yet: the kernel's routes have not been read"
         retry = self._retries.get(prefix)
-        if retry is not None:
-            return RouteState.PENDING, retry.words
-        return RouteState.PENDING, "about to be written"
+        return retry.words if retry is not None else "about to be written"
 
     def _unspoken(self, prefix: Prefix) -> tuple[RouteState, str]:
         if any(prefix in view.ours for view in self._views.values()):

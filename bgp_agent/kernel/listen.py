@@ -22,7 +22,7 @@ from bgp_agent.kernel.wire import Message, WireError, messages
 
 GROUPS: Final = (1, 5, 9, 7, 11, 24, 25)  # RTNLGRP_LINK, _IPV4/6_IFADDR, _IPV4/6_ROUTE, _IPV4/6_NETCONF
 RULE_GROUPS: Final = (8, 19)  # RTNLGRP_IPV4/6_RULE
-_READS: Final = 64  # at most so many before what was heard is acted on
+_READS: Final = 1024  # at most so many before what was heard is acted on; a read is one message here
 
 log = structlog.get_logger("bgp_agent.kernel")
 

@@ -1,6 +1,6 @@
 """The two policy rules that a routing table of our own needs (linux/fib_rules.h).
 
-One rule is not enough: before ``main`` it would hide the pods' own /32 behind the blackhole of their block, after it the
+One rule is not enough: before ``main`` it would hide the pods' own /32 behind their block's blackhole, after it the
 default route would answer first. So ``lookup main suppress_prefixlength 0`` (main, but for its default route), and then
 ``lookup TABLE``, both before main's own rule at 32766. The rules carry our protocol, and nothing without it is touched.
 

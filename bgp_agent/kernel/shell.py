@@ -1,4 +1,4 @@
-"""The asyncio shell around :class:`Fib` and :class:`NextHops`: it feeds them what the kernel says and does what they say.
+"""The shell around :class:`Fib` and :class:`NextHops`: it feeds them, and does what they say.
 
 Three sockets: a writer (:meth:`Kernel.flush` is synchronous, its results exact), a listener for what others do, and one
 for dumps. Messages alone are not enough (IPv4 routes vanish with their link without one, an address takes its routes
@@ -34,6 +34,7 @@ from bgp_agent.kernel.wire import WireError
 PERIOD: Final = 10.0  # seconds between dumps when nothing happens
 _NEAREST: Final = 0.02  # seconds from one dump to the next, at least
 _SHARE: Final = 3  # and so many times what the last one took
+_QUIET: Final = 10.0  # seconds in which the same refusal is logged once
 _REOPEN: Final = (0.1, 5.0)  # seconds until the sockets are opened again: first, and at most
 
 log = structlog.get_logger("bgp_agent.kernel")
@@ -85,6 +86,7 @@ class Kernel:
         self._writer: Writer | None = None
         self._wake = asyncio.Event()
         self._dump_asked = True
+        self._logged: dict[str, float] = {}  # reasons of refusals, and when they were last logged
 
     # --- for the agent -----------------------------------------------------------------------------------------------
     def flush(self) -> frozenset[Prefix]:
@@ -102,7 +104,7 @@ class Kernel:
         return frozenset(fib.take_changed())
 
     def lookup(self, address: Address, *, source: Address | None = None, iif: int | None = None) -> str:
-        """What the kernel would do with a packet for ``address``, in words. ``iif``: the link it came in by, its index."""
+        """What the kernel would do with a packet for ``address``, in words. ``iif``: a link's index."""
         try:
             asker = Asker(self._opener)
         except OSError as error:
@@ -171,8 +173,21 @@ class Kernel:
             self._fib.suspicious = True
         failures = {at: words.failure(operations[at], said, self._next_hops) for at, said in refusals.items()}
         self._fib.results(operations, failures, self._clock())
-        _log_failures(operations, failures)
+        self._log_failures(operations, failures)
         return True
+
+    def _log_failures(self, operations: list[Operation], failures: dict[int, Failure]) -> None:
+        """One line for each reason, not for each route, and not again within a while."""
+        reasons: dict[str, list[Operation]] = {}
+        for position, failure in failures.items():
+            reasons.setdefault(failure.words, []).append(operations[position])
+        now = self._clock()
+        self._logged = {reason: at for reason, at in self._logged.items() if now - at < _QUIET}
+        for reason, refused in reasons.items():
+            if reason not in self._logged:
+                self._logged[reason] = now
+                first = prefix_text(refused[0].prefix)
+                log.warning("the kernel refused routes", routes=len(refused), first=first, reason=reason)
 
     async def _session(self) -> None:
         """The life of one set of sockets."""
@@ -255,17 +270,6 @@ class Kernel:
             self._changed(Changed(written))
         if self._fib.repaired > repaired:
             log.warning("routes put back that somebody took away", routes=self._fib.repaired - repaired)
-
-
-def _log_failures(operations: list[Operation], failures: dict[int, Failure]) -> None:
-    """One line for each reason, not for each route."""
-    reasons: dict[str, list[Operation]] = {}
-    for position, failure in failures.items():
-        reasons.setdefault(failure.words, []).append(operations[position])
-    for reason, refused in reasons.items():
-        log.warning(
-            "the kernel refused routes", routes=len(refused), first=prefix_text(refused[0].prefix), reason=reason
-        )
 
 
 def _first(trouble: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -1,7 +1,7 @@
 """What the node's sysctls mean for forwarded packets, with the remedy; they are reported, never changed.
 
-Read over netlink (RTM_GETNETCONF) instead of /proc: the answer is of the socket's own network namespace, and a change is
-heard at once (RTNLGRP_IPV4_NETCONF, RTNLGRP_IPV6_NETCONF).
+Read over netlink (RTM_GETNETCONF) instead of /proc: the answer is of the socket's own network namespace, and a change
+is heard at once (RTNLGRP_IPV4_NETCONF, RTNLGRP_IPV6_NETCONF).
 
 Strict reverse-path filtering compares devices: it drops a packet when the route back to its source leaves by another
 device than the one it came in by. With one interface that cannot happen.
@@ -104,9 +104,9 @@ class Sysctls:
         if not strict:
             return []
         shown = ", ".join(strict[:5]) + (f" and {len(strict) - 5} more" if len(strict) > 5 else "")
+        words = f"rp_filter is strict on {shown} and there are several interfaces: packets whose way back leaves by "
         return [
-            f"rp_filter is strict on {shown} and there are several interfaces: packets whose way back leaves by another "
-            "one are dropped without a word; sysctl -w net.ipv4.conf.all.rp_filter=2 makes it loose"
+            words + "another one are dropped without a word; sysctl -w net.ipv4.conf.all.rp_filter=2 makes it loose"
         ]
 
 
