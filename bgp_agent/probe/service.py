@@ -209,7 +209,7 @@ class Prober:
                     await self._check.wait()
 
     def _set_up(self) -> None:
-        """Rule, route and listener for each family of the pools; one that fails leaves the other as it is."""
+        """Rule, route and listener for each family of the pools; one that fails leaves the others as they are."""
         problems = []
         if not self._pools:
             problems.append("no pools are known")
@@ -235,19 +235,12 @@ class Prober:
                     made.close()
                     raise
         except setup.SetupError as error:
-            self._stop_listening(family)
             return str(error)
         except OSError as error:
-            self._stop_listening(family)
             return (
                 f"cannot listen on TCP port {self.port} ({family.value}): {error.strerror}; set probe.port or free it"
             )
         return None
-
-    def _stop_listening(self, family: Family) -> None:
-        listener = self._listeners.pop(family, None)
-        if listener:
-            listener.close()
 
     def _answer(self, local: Address) -> bytes | None:
         """The listener's line for the address that somebody was handed to us by."""

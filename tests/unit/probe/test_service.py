@@ -274,6 +274,31 @@ async def test_without_an_uplink_nothing_that_stands_is_taken_away(fabric: Fabri
 
 
 @pytest.mark.netns
+async def test_a_check_that_fails_later_is_told_and_stops_neither_listener_nor_questions(
+    fabric: Fabric, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bgp_agent.probe.service.CHECK", 0.05)
+    a, b, _ = probers(fabric)
+    async with running(a, b):
+        fabric.a.inside.ip("rule del pref 100")
+        fabric.a.inside.ip("route flush table 61179")
+        real = a._make
+
+        def broken(family: int, kind: int, protocol: int) -> socket.socket:
+            if family == socket.AF_NETLINK:
+                raise OSError(24, "Too many open files")
+            return real(family, kind, protocol)
+
+        a._make = broken
+        await until("the reason is told", lambda: "Too many open files" in a.reason)
+        assert a.state == "on"
+        assert (await a.probe(fabric.b.block6)).state == "delivered"
+        a._make = real
+        await until("the rule is back", lambda: "61179" in fabric.a.inside.ip("rule"))
+        assert (await a.probe(fabric.b.block4)).state == "delivered"
+
+
+@pytest.mark.netns
 async def test_a_deliver_that_fails_does_not_end_the_prober(fabric: Fabric) -> None:
     a, b, c = probers(fabric)
 
