@@ -48,12 +48,13 @@ class Process:
         return Path(self.words[0]).name if self.words else "?"
 
     def is_ours(self, command: str) -> bool:
-        """Is it ``bgp-agent COMMAND``, however it was started."""
-        names = [Path(word).name for word in self.words[:4]]
-        module = any(word in {"bgp_agent", f"bgp_agent.{command}"} for word in self.words[:4])
-        return (command in self.words[1:5] and ("bgp-agent" in names or module)) or (
-            f"bgp_agent.{command}" in self.words[1:4]
-        )
+        """Is it ``bgp-agent COMMAND``, run as a program or as ``python -m bgp_agent``; not what only speaks of it."""
+        words = list(self.words)
+        if self.name.startswith("python"):
+            words = [word for word in words[1:] if word == "-m" or not word.startswith("-")]
+        if words[:1] == ["-m"]:
+            return words[1:2] == [f"bgp_agent.{command}"] or (words[1:2] == ["bgp_agent"] and command in words[2:5])
+        return bool(words) and Path(words[0]).name == "bgp-agent" and command in words[1:4]
 
 
 class Machine:
