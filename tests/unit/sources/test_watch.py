@@ -8,7 +8,6 @@ import contextlib
 import errno
 import os
 import shutil
-import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -30,16 +29,14 @@ class Seen:
         self.told.append(paths)
         self.told_something.set()
 
-    async def change(self, what: str, deadline: float = 2.0) -> float:
-        """Wait to be told; the seconds that it took."""
-        begun = time.monotonic()
+    async def change(self, what: str, deadline: float = 5.0) -> None:
+        """Wait to be told: long before the next look without an event, which comes after 30 s."""
         try:
             async with asyncio.timeout(deadline):
                 await self.told_something.wait()
         except TimeoutError:
             pytest.fail(f"after {deadline:g} s still not told: {what}")
         self.told_something.clear()
-        return time.monotonic() - begun
 
     async def nothing(self, during: float = 0.2) -> None:
         with contextlib.suppress(TimeoutError):
@@ -89,7 +86,7 @@ def hard_linked(path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("change", [renamed, written, edited, hard_linked])
-async def test_each_way_to_save_a_file_is_seen_within_100_ms(
+async def test_each_way_to_save_a_file_is_seen_by_its_event(
     tmp_path: Path, change: Callable[[Path, str], None]
 ) -> None:
     path = tmp_path / "file"
@@ -97,8 +94,7 @@ async def test_each_way_to_save_a_file_is_seen_within_100_ms(
     async with watching(path) as seen:
         for text in ("two", "six"):  # the same size, and soon after each other
             change(path, text)
-            took = await seen.change(f"{change.__name__} {text}")
-            assert took < 0.1 if change in (renamed, written, edited) else took < 0.25
+            await seen.change(f"{change.__name__} {text}")
             assert path.read_text() == text
             await asyncio.sleep(0.06)
             seen.told_something.clear()
@@ -116,10 +112,10 @@ async def test_a_configmap_swaps_a_symlink_above_the_file(tmp_path: Path) -> Non
             (tmp_path / "..data_tmp").symlink_to(name)
             (tmp_path / "..data_tmp").rename(tmp_path / "..data")
             shutil.rmtree(tmp_path / gone)
-            assert await seen.change("..data swapped") < 0.1
+            await seen.change("..data swapped")
         assert path.read_text() == "three"
         (tmp_path / "..3" / "file").write_text("in place, behind the new link")
-        assert await seen.change("written behind the swapped link") < 0.1
+        await seen.change("written behind the swapped link")
 
 
 async def test_a_chain_of_links_across_directories_is_followed(tmp_path: Path) -> None:
@@ -176,7 +172,7 @@ async def test_a_file_that_is_still_being_written_is_left_alone_until_it_is_clos
             file.flush()
             await seen.nothing()
             file.write("lf")
-        assert await seen.change("closed") < 0.1
+        await seen.change("closed")
 
 
 async def test_other_files_in_the_directory_wake_nobody(tmp_path: Path) -> None:
