@@ -1,7 +1,7 @@
 """Run ExaBGP 5.0.15 for one peer: ``exabgp PATH/PEER.conf`` (the name it is linked under is what ``ps`` shows).
 
-ExaBGP ends with the process that started it (PR_SET_PDEATHSIG), and three things of it are set right for a process that
-has one peer and a supervisor. All are about how it runs, none about what BGP says:
+ExaBGP ends with the process that started it (PR_SET_PDEATHSIG), and four things of it are set right for a process that
+has one peer and a supervisor:
 
 - SIGALRM means "try now": a peer without a session is connected to at once, and nothing else happens. As shipped it
   resets established sessions, reads the configuration again and replaces the helper. The state is looked at here, in
@@ -9,6 +9,8 @@ has one peer and a supervisor. All are about how it runs, none about what BGP sa
   with its socket and tried again: after a lost SYN the kernel would wait up to 64 s.
 - ``teardown`` keeps quiet only where graceful restart was *negotiated* (RFC 4724 section 4), not wherever it is
   configured, and does not connect again: the process is about to end.
+- The begin and the end of a peer's refresh (RFC 7313 section 4) are not taken for requests. As shipped each makes
+  ExaBGP send all it has once more.
 - A closed socket leaves the poller. As shipped it stays, ``poll`` returns at once for ever, and the loop defends itself
   with a sleep in each turn: tens of milliseconds more for every message.
 """
@@ -27,7 +29,7 @@ from typing import Final
 
 from exabgp.application import main, server
 from exabgp.bgp.fsm import FSM
-from exabgp.bgp.message.open.capability import Capability
+from exabgp.bgp.message.open.capability import REFRESH, Capability
 from exabgp.reactor import loop
 from exabgp.reactor.interrupt import Signal
 from exabgp.reactor.loop import Reactor
@@ -57,6 +59,12 @@ class OnePeer(Peer):
             self.generator.close()
             self.generator = None
         self._delay.reset()
+
+    def resend(self, enhanced: object, family: object = None) -> None:
+        """Send everything again, when that was asked for: an enhanced peer's request says that it is one."""
+        if not enhanced and self.proto and self.proto.negotiated.refresh == REFRESH.ENHANCED:
+            return
+        super().resend(enhanced, family)
 
     def teardown(self, code: int, restart: bool = False) -> None:
         """End the session for good; with a NOTIFICATION unless both ends do graceful restart."""

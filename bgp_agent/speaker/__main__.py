@@ -13,10 +13,20 @@ from bgp_agent.speaker.hostlog import set_up
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the host; 1 with the reason on standard error when it cannot."""
+    """Run the host as the arguments say."""
     options = parser().parse_args(argv)
-    log = set_up(options.log_level, options.log_format, options.log_file)
     settings = Settings(options.state_dir, options.user, options.group, options.stop_timeout, options.port)
+    return run_speaker(settings, log_level=options.log_level, log_format=options.log_format, log_file=options.log_file)
+
+
+def run_speaker(
+    settings: Settings, *, log_level: str = "info", log_format: str = "console", log_file: Path | None = None
+) -> int:
+    """Run the host until it is told to stop; the exit code: 1 with the reason in the log when it cannot run.
+
+    The log goes to standard error, or to ``log_file``, which is kept bounded.
+    """
+    log = set_up(log_level, log_format, log_file)
 
     async def run() -> int:
         return await Host(settings, log).run()
@@ -25,8 +35,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return asyncio.run(run())
     except HostError as error:
         log.error("%s", error)  # noqa: TRY400 - the words say it all
-        if options.log_file is not None:
-            print(f"bgp-agent speaker: {error}", file=sys.stderr)  # noqa: T201
         return 1
 
 

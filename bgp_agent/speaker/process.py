@@ -185,7 +185,7 @@ class PeerProcess:
         self._stream = Stream()
         self._stream.established, self._stream.open_line = established, opened
         self._stream.peer_restarts_gracefully = graceful
-        self.epoch = secrets.randbits(32)  # never one that an earlier host used
+        self.epoch = 1 + secrets.randbelow(2**32 - 1)  # none that an earlier host used, and never 0
         self._heard = self._alive = self._nudged = time.monotonic()
         self._outlet = Outlet(commands)
         self._inlet = Inlet(events, self._on_events, lambda: None)
