@@ -1,0 +1,85 @@
+"""run and speaker: what they load, and what stops them from starting."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bgp_agent.control.client import listener
+from lab.netns import wait_for
+from tests.unit.cli.conftest import Command
+
+CONFIG = """
+pools: [192.168.0.0/16]
+bgp: {{asn: 64512, peers: [{{address: 127.0.0.1, asn: 65515}}]}}
+speaker: {{spawn: false}}
+http: {{listen: "{listen}"}}
+state_dir: {state}
+"""
+
+
+@contextlib.contextmanager
+def started(*words: str | Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of ours that ends with the test."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("BGP_AGENT_")}
+    argv = [sys.executable, "-m", "bgp_agent", *map(str, words)]
+    with subprocess.Popen(argv, stderr=subprocess.PIPE, env=clean) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                try:
+                    process.wait(10)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+
+
+def resident(pid: int) -> float:
+    """Resident memory in MiB."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("VmRSS:")) / 1024
+
+
+def write_config(tmp_path: Path, listen: str = "127.0.0.1:0") -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(CONFIG.format(state=tmp_path / "state", listen=listen))
+    return path
+
+
+@pytest.mark.parametrize("by", ["config", "option"])
+def test_the_speaker_stays_small_however_it_is_told_its_settings(tmp_path: Path, by: str) -> None:
+    state = tmp_path / "state"
+    words = ("-c", write_config(tmp_path)) if by == "config" else ("--state-dir", state)
+    with started("speaker", *words) as process:
+        wait_for("the speaker listens", lambda: listener(state / "speaker.sock") == process.pid)
+        maps = Path(f"/proc/{process.pid}/maps").read_text()
+        used = resident(process.pid)
+    for heavy in ("pydantic", "msgspec", "aiohttp", "yaml"):
+        assert heavy not in maps
+    assert used < 40  # the target is measured by the benchmark; this finds a library that slipped in
+
+
+def test_a_broken_config_does_not_stop_a_speaker_that_needs_none(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("bgp: {")
+    with started("speaker", "-c", tmp_path / "config.yaml", "--state-dir", tmp_path / "state") as process:
+        wait_for("the speaker listens", lambda: listener(tmp_path / "state" / "speaker.sock") == process.pid)
+
+
+def test_stop_all_ends_a_real_speaker(tmp_path: Path, bgp_agent: Command) -> None:
+    state = tmp_path / "state"
+    with started("speaker", "--state-dir", state) as process:
+        wait_for("the speaker listens", lambda: listener(state / "speaker.sock") == process.pid)
+        refused = bgp_agent("cleanup", "-c", write_config(tmp_path))
+        assert refused.code == 1
+        assert f"a speaker runs with state_dir {state} (process {process.pid})" in refused.err
+        done = bgp_agent("stop", "--all", "--state-dir", state)
+        assert done.code == 0, done.err
+        assert process.wait(5) == 0
