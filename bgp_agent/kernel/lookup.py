@@ -15,7 +15,6 @@ from bgp_agent.kernel.sockets import Asker
 from bgp_agent.kernel.wire import U32, WireError, attribute
 
 _RTA_SRC: Final = 2
-_RTM_F_LOOKUP_TABLE: Final = 0x1000
 _RTM_F_FIB_MATCH: Final = 0x2000
 _CLONED: Final = 0x200
 
@@ -38,11 +37,11 @@ def lookup(
     """
     text = address_text(address)
     try:
-        chosen = _ask(asker, address, source, iif, _RTM_F_LOOKUP_TABLE)
+        chosen = _ask(asker, address, source, iif, 0)
         if chosen is None:
             return f"{text}: the kernel did not answer with a route"
         try:
-            entry = _ask(asker, address, source, iif, _RTM_F_LOOKUP_TABLE | _RTM_F_FIB_MATCH)
+            entry = _ask(asker, address, source, iif, _RTM_F_FIB_MATCH)
         except OSError:
             entry = None
     except OSError as error:

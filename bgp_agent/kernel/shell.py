@@ -86,6 +86,7 @@ class Kernel:
         self._writer: Writer | None = None
         self._wake = asyncio.Event()
         self._dump_asked = True
+        self._broken: OSError | None = None  # why the writing socket is of no use any more
         self._logged: dict[str, float] = {}  # reasons of refusals, and when they were last logged
 
     # --- for the agent -----------------------------------------------------------------------------------------------
@@ -167,6 +168,8 @@ class Kernel:
             log.warning("routes could not be written", routes=len(operations), reason=said.words)
             self._fib.results(operations, dict.fromkeys(range(len(operations)), said), self._clock())
             self._fib.suspicious = True  # part of it may have been done
+            self._broken = error
+            self._wake.set()
             return False
         if lost:
             self.overruns += 1
@@ -199,6 +202,7 @@ class Kernel:
             with contextlib.closing(listener), contextlib.closing(Asker(self._opener)) as asker:
                 self._writer = writer
                 self._dump_asked = True
+                self._broken = None
                 try:
                     async with asyncio.TaskGroup() as tasks:
                         tasks.create_task(self._listen(listener), name="kernel: listen")
@@ -223,7 +227,7 @@ class Kernel:
     async def _compare(self, asker: Asker) -> None:
         """Dump when something was unclear, slowly otherwise, and do what has waited for its time."""
         nearest = period = self._clock()
-        while True:
+        while self._broken is None:
             now = self._clock()
             self._fib.handle_timer(now)
             if self._fib.due:
@@ -240,6 +244,7 @@ class Kernel:
                 async with asyncio.timeout(max(wait, 0)):
                     await self._wake.wait()
             self._wake.clear()
+        raise self._broken
 
     async def _dump(self, asker: Asker) -> None:
         """Read everything, and close the differences that show."""

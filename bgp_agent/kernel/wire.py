@@ -82,6 +82,8 @@ def attributes(body: bytes, start: int) -> Iterator[tuple[int, bytes]]:
             raise WireError(f"an attribute of {length} bytes where {size - position} are left")
         yield kind & _TYPE, body[position + 4 : position + length]
         position += (length + 3) & ~3
+    if position < size:
+        raise WireError(f"{size - position} bytes are left, less than the header of an attribute")
 
 
 def attribute(kind: int, value: bytes) -> bytes:

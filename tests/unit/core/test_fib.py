@@ -393,6 +393,10 @@ class AgainstTheKernel(RuleBasedStateMachine):
         self.dumping: list[tuple[int, Prefix | None]] = []
         self.running: int | None = None
 
+    def route(self, key: tuple[int, Prefix, int], protocol: int, target: Seen) -> KernelRoute:
+        table, prefix, metric = key
+        return KernelRoute(table, prefix, metric, protocol, target)
+
     def tell(self, route: KernelRoute, *, new: bool, lost: bool) -> None:
         if not lost or route.metric == METRIC:  # at our very key a lost message is the one race that is left
             (self.fib.new if new else self.fib.deleted)(route)
@@ -413,7 +417,7 @@ class AgainstTheKernel(RuleBasedStateMachine):
         key = data.draw(st.sampled_from(sorted(self.strangers)))
         protocol, target = self.strangers.pop(key)
         del self.kernel.routes[key]
-        self.tell(KernelRoute(*key, protocol, target), new=False, lost=lost)
+        self.tell(self.route(key, protocol, target), new=False, lost=lost)
 
     @rule(data=st.data(), lost=st.booleans())
     @precondition(lambda self: len(self.kernel.routes) > len(self.strangers))
@@ -421,7 +425,7 @@ class AgainstTheKernel(RuleBasedStateMachine):
         key = data.draw(st.sampled_from(sorted(self.kernel.routes.keys() - self.strangers.keys())))
         protocol, target = self.kernel.routes.pop(key)
         if not lost:
-            self.fib.deleted(KernelRoute(*key, protocol, target))
+            self.fib.deleted(self.route(key, protocol, target))
 
     @rule()
     def a_link_takes_its_routes_along(self) -> None:
