@@ -212,10 +212,24 @@ class Bird:
         """Is the session with ``peer`` (its name) established."""
         return bool(re.search(r"BGP state:\s+Established", self.ask(f"show protocols all {protocol_name(peer)}")))
 
+    def sessions(self) -> set[str]:
+        """The protocol names of all peers with an established session, by one question."""
+        return set(re.findall(r"^(\w+) +BGP .* Established *$", self.ask("show protocols"), re.MULTILINE))
+
     def prefixes(self, peer: str) -> set[str]:
         """What ``peer`` announces now."""
         answer = self.ask(f"show route protocol {protocol_name(peer)}")
         return set(re.findall(r"^([0-9a-f.:]+/\d+) ", answer, re.MULTILINE))
+
+    def table(self) -> dict[str, set[str]]:
+        """What every peer announces now, by protocol name and by one question."""
+        held: dict[str, set[str]] = {}
+        prefix = ""
+        for line in self.ask("show route").splitlines():
+            if found := re.match(r"([0-9a-f.:]+/\d+)? +\w+ \[(\w+) ", line):
+                prefix = found[1] or prefix
+                held.setdefault(found[2], set()).add(prefix)
+        return held
 
     def advertised(self, peer: str) -> set[str]:
         """What is announced to ``peer`` now."""

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from rich.console import Console
+from rich.markup import escape
 from rich.status import Status
 from rich.table import Table
 
@@ -65,7 +66,9 @@ class Show:
         def converged() -> bool:
             nonlocal missing
             missing = self._lab.missing()
-            status.update(f"wait for: {missing[0]}" + (f" (and {len(missing) - 1} more)" if missing[1:] else ""))
+            if missing:
+                more = f" (and {len(missing) - 1} more)" if missing[1:] else ""
+                status.update(f"wait for: {escape(missing[0])}{more}")
             return not missing or bool(self._lab.ended())
 
         wait(converged, 60.0)
@@ -139,7 +142,7 @@ def play(lab: Lab, console: Console) -> bool:
     try:
         Show(lab, console).play()
     except (FailedError, ExpiredError) as error:
-        console.print(f"{BAD} {error}", highlight=False)
+        console.print(f"{BAD} {escape(str(error))}", highlight=False, soft_wrap=True)
         for log in sorted(lab.folder.glob("*.log")):
             tail = log.read_text(errors="replace").splitlines()[-8:]
             if tail:

@@ -36,7 +36,7 @@ from typing import Any, Final
 
 import yaml
 
-from lab.bird import ROUTE_SERVER_ASN, Bird, Member, RouteServer
+from lab.bird import ROUTE_SERVER_ASN, Bird, Member, RouteServer, protocol_name
 from lab.netns import Namespace, Network, wait_for
 
 ASN: Final = 64512
@@ -284,10 +284,12 @@ class Lab:
 
     def _missing_at_peers(self) -> Iterable[str]:
         for name, bird in self.fabric.birds.items():
+            sessions, table = bird.sessions(), bird.table()
             for node in self.nodes.values():
-                if not bird.established(node.name):
+                peer = protocol_name(node.name)
+                if peer not in sessions:
                     yield f"{name} has no session with {node.name}"
-                elif (held := bird.prefixes(node.name)) != set(node.plan.blocks):
+                elif (held := table.get(peer, set())) != set(node.plan.blocks):
                     yield f"{name} holds {', '.join(sorted(held)) or 'nothing'} of {node.name}"
 
     def _missing_at(self, node: Node) -> Iterable[str]:
