@@ -260,6 +260,25 @@ async def test_another_set_of_files_can_be_watched_at_once(tmp_path: Path) -> No
         await seen.nothing()
 
 
+def kernel_watches() -> int:
+    """The inotify watches of this process, by the kernel's count."""
+    return sum(file.read_text().count("inotify wd:") for file in Path("/proc/self/fdinfo").iterdir() if file.exists())
+
+
+async def test_directories_that_no_path_goes_through_any_more_are_let_go(tmp_path: Path) -> None:
+    for number in range(10):
+        (tmp_path / f"..{number}").mkdir()
+        (tmp_path / f"..{number}" / "file").write_text("")
+    (tmp_path / "..data").symlink_to("..0")
+    before = kernel_watches()
+    async with watching(tmp_path / "..data" / "file") as seen:
+        for number in range(1, 10):
+            (tmp_path / "..data_tmp").symlink_to(f"..{number}")
+            (tmp_path / "..data_tmp").rename(tmp_path / "..data")
+            await seen.change("..data swapped")
+        assert kernel_watches() - before == 2
+
+
 async def test_nothing_stays_behind_when_it_ends(tmp_path: Path) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     async with watching(tmp_path / "file"):
