@@ -527,3 +527,35 @@ def test_a_timer_that_fires_without_an_exabgp_does_nothing() -> None:
     session = Session(DEFINITION)
     session.handle_timer(1e9)
     assert (session.take_lines(), session.take_restart()) == ([], None)
+
+
+def test_what_a_dead_exabgp_held_is_not_announced_by_its_successor() -> None:
+    session = ready(held=[ROUTE])
+    session.attached(running(epoch=2), 5.0)
+    session.take_events()
+    feed(session, OPEN, state_line("up"))  # before the audit's answer
+    assert not session.announced
+    assert [type(event) for event in session.take_events()] == [SessionUp]
+
+
+def test_half_an_answer_from_before_a_detach_is_forgotten() -> None:
+    session = Session(DEFINITION)
+    session.attached(running(), 0.0)
+    session.take_lines()
+    feed(session, ROUTE)
+    session.detached(1.0)
+    session.attached(running(), 2.0)
+    session.take_lines()
+    feed(session, b"done")
+    assert not session._outgoing.held
+
+
+def test_a_new_exabgp_is_asked_once_more_for_what_the_last_one_refused() -> None:
+    session = ready()
+    session.announce({ONE: Announcement()})
+    session.take_lines()
+    feed(session, b"error")
+    session.attached(running(epoch=2), 5.0)
+    session.take_lines()
+    feed(session, b"done")
+    assert session.take_lines() == [ANNOUNCE_ONE]
