@@ -54,17 +54,16 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def _rich(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich import box  # noqa: PLC0415 - only for a person at a terminal
-    from rich.console import Console  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415 - only for a person at a terminal
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=False, header_style="bold")
+    shown = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     for head in heads[:-1]:
         shown.add_column(head, no_wrap=True)
     shown.add_column(heads[-1], overflow="fold")
     for row in rows:
-        shown.add_row(*(Text(cell, style=TONES.get(cell, "")) for cell in row))
+        shown.add_row(*(Text(cell, style=TONES.get(cell, "")) for cell in row[:-1]), Text(row[-1]))
     Console(highlight=False).print(shown)
 
 

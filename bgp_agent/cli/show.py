@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import datetime
 
 import msgspec
 
@@ -38,9 +40,9 @@ def _picture(found: answers.Status) -> None:
             print(f"  {output.clean(problem)}")
     print()
     output.table(
-        ("PEER", "AS", "STATE", "SINCE", "RECEIVED", "ACCEPTED", "ANNOUNCED", "FLAPS", "WHY"),
-        [(p.address, str(p.asn), p.state, p.since, str(p.received), str(p.accepted), str(p.announced), str(p.flaps),
-          p.reason) for p in found.peers],
+        ("PEER", "AS", "STATE", "FOR", "IN", "USED", "OUT", "FLAPS", "WHY"),
+        [(p.address, str(p.asn), p.state, age(p.since), str(p.received), str(p.accepted), str(p.announced),
+          str(p.flaps), p.reason) for p in found.peers],
     )  # fmt: skip
     print()
     output.table(
@@ -82,6 +84,18 @@ def _rest(found: answers.Status) -> Iterator[str]:
     yield f"fallback  {fallback.mode}, {fallback.state}" + (f": {fallback.reason}" if fallback.reason else "")
     if found.config.path:
         yield f"config    {found.config.path}, read {found.config.loaded}"
+
+
+def age(since: str) -> str:
+    """How long ago a time of the agent's was, in two units: ``3d4h``, ``12s``; ``-`` when that cannot be read."""
+    try:
+        seconds = max(0, int(time.time() - datetime.fromisoformat(since).timestamp()))
+    except ValueError:
+        return "-"
+    for name, size, smaller, part in (("d", 86400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1)):
+        if seconds >= size:
+            return f"{seconds // size}{name}{seconds % size // part}{smaller}"
+    return f"{seconds}s"
 
 
 def proof(verified: answers.Verified) -> str:

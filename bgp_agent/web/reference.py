@@ -11,8 +11,8 @@ _OPENING: Final = """# Metrics
 <!-- made by `make docs` from bgp_agent/web/metrics.py -->
 
 `GET /metrics` serves these for Prometheus, at `http.listen` and, where it is set, at `http.metrics_listen`. A state is
-one series for each state it can have, 1 for the one it has, so `bgp_agent_peer_state{state="established"} == 0` finds every
-peer without a session. Counters count since the start of the agent.
+one series for each state it can have, 1 for the one it has, so `bgp_agent_peer_state{state="established"} == 0` finds
+every peer without a session. Counters count since the start of the agent.
 
 | metric | type | labels | |
 |---|---|---|---|

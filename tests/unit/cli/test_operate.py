@@ -48,7 +48,7 @@ def resident(pid: int) -> float:
     return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("VmRSS:")) / 1024
 
 
-def write_config(tmp_path: Path, listen: str = "127.0.0.1:0") -> Path:
+def write_config(tmp_path: Path, listen: str = "127.0.0.1:9179") -> Path:
     path = tmp_path / "config.yaml"
     path.write_text(CONFIG.format(state=tmp_path / "state", listen=listen))
     return path

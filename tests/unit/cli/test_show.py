@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from bgp_agent.cli.show import age
 from bgp_agent.core.reports import Verified
 from bgp_agent.core.values import PeerState, RouteState, SourceState
 from bgp_agent.web.server import serving
@@ -248,3 +249,15 @@ async def test_metrics_only_is_not_an_agent_to_ask(memory: Memory, bgp_agent: Co
         done = await asyncio.to_thread(bgp_agent, "status", "--url", f"http://127.0.0.1:{port}")
     assert done.code == 1
     assert "nothing is here" in done.err
+
+
+@pytest.mark.parametrize(
+    ("ago", "shown"), [(0, "0s"), (59, "59s"), (61, "1m1s"), (3 * 3600 + 60, "3h1m"), (90_000, "1d1h"), (-500, "0s")]
+)
+def test_ages_are_short(monkeypatch: pytest.MonkeyPatch, ago: int, shown: str) -> None:
+    monkeypatch.setattr("time.time", lambda: 1767225600.0 + ago)
+    assert age("2026-01-01T00:00:00Z") == shown
+
+
+def test_an_age_that_cannot_be_read_is_no_crash() -> None:
+    assert age("yesterday") == "-"
