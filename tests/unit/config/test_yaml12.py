@@ -121,7 +121,11 @@ def test_no_soup_of_indicators_raises_anything_else(text: str) -> None:
 
 words = st.text(st.characters(max_codepoint=0xFFFF, exclude_categories=["Cs"]))  # what JSON escapes in one piece
 values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**18), 10**18) | st.floats(allow_nan=False, allow_infinity=False) | words,
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**18), 10**18)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | words,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(words, inner, max_size=4),
     max_leaves=12,
 )
