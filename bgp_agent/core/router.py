@@ -13,6 +13,7 @@ peers have spoken is decided at once; it need not wait for the rest.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -193,9 +194,8 @@ class Router:
         """The kernel's state of these prefixes changed: a block may have got or lost its blackhole."""
         self.own.touch(prefixes)
 
-    def on_links(self) -> None:
-        """Links, addresses or routes of others changed: next hops may resolve differently, own addresses too."""
-        changed = self.next_hops.take_changes()
+    def on_links(self, changed: AbstractSet[Address]) -> None:
+        """Links, addresses or routes of others changed; ``changed``: the next hops that resolve differently now."""
         if self._policy() != self.learned.policy:
             self._judge_everything()
         elif changed:
@@ -246,14 +246,16 @@ class Router:
     def _derive_blocks(self, actions: Actions, now: float) -> None:
         table = self.own.table
         changed: list[Prefix] = []
-        while table.dirty:
-            prefix = table.dirty.pop()
+        dirty, table.dirty = sorted(table.dirty), set()
+        for prefix in dirty:  # in order: when a limit does not let all of them out, the lowest addresses are first
             self.own.step(prefix, now)
             held = table.held(prefix)
             if held != (prefix in self.learned.own.blocks):
                 changed.append(prefix)
-            if held:
-                self.fib.want(prefix, Blackhole() if self.settings.blackhole else None)
+            if held and self.settings.blackhole:
+                self.fib.want(prefix, Blackhole())
+            elif held and changed and changed[-1] == prefix:
+                self.fib.want(prefix, None)  # a learned route of that very prefix ends
             self._log_block(prefix, actions)
         if changed:
             actions.own = self._set_own_blocks()

@@ -1,0 +1,328 @@
+"""The agent: the one place where the parts meet.
+
+Every part runs as a task and calls back when it has news; each callback gives the news to the router and then
+*settles*: derive, write to the kernel, tell the speaker and the probe, log. Settling is synchronous, so that no two
+decisions ever overlap, and immediate, so that a changed prefix is in the kernel a millisecond after the peer said so.
+
+Ending is the easy part. The agent just stops: sessions live in the speaker, routes in the kernel, and the next agent
+finds both as they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from bgp_agent import translate
+from bgp_agent.config import Config, ConfigError, Loaded, changes, load, with_address
+from bgp_agent.control import client
+from bgp_agent.control.server import ControlServer
+from bgp_agent.core.fib import Fib
+from bgp_agent.core.nexthop import NextHops
+from bgp_agent.core.peers import established
+from bgp_agent.core.prefix import Family, Prefix, parse_address, prefix_text
+from bgp_agent.core.reports import Verified
+from bgp_agent.core.router import Actions, Change, Router
+from bgp_agent.core.values import Blocks, SpeakerEvent
+from bgp_agent.draining import MARK, Control
+from bgp_agent.kernel import Changed, Kernel
+from bgp_agent.log import set_level
+from bgp_agent.notify import notify, watchdog
+from bgp_agent.probe.service import Prober
+from bgp_agent.reporting import Identity, Reports
+from bgp_agent.sources.file import FileSource
+from bgp_agent.sources.watch import Watch
+from bgp_agent.speaker.client import Speaker
+from bgp_agent.web.server import serving
+
+log: Final = structlog.get_logger("bgp_agent")
+
+#: Seconds between looks for the node's own address while no route to the first peer exists.
+ADDRESS_RETRY: Final = 1.0
+#: States that somebody should look at.
+_LOUD: Final = frozenset({"down", "stale", "refused", "notification", "misdelivered"})
+_SUBJECTS: Final = {"peer": "peer", "block": "block", "route": "prefix", "verified": "prefix", "source": "source"}
+
+
+class Agent:
+    """One node's agent. ``loaded``: the configuration that was read; ``environ``: for reading it again."""
+
+    def __init__(self, loaded: Loaded, environ: dict[str, str], spawn: Callable[[], None] | None) -> None:
+        config = loaded.config
+        self.loaded = loaded
+        self.config = config
+        self.state_dir = Path(config.state_dir)
+        self._environ = environ
+        self._address_known = False
+        next_hops = NextHops(config.kernel.protocol)
+        kernel = config.kernel
+        self.fib = Fib(
+            kernel.metric, kernel.protocol, kernel.table, install=kernel.install, interface=next_hops.interface
+        )
+        self.kernel = Kernel(self.fib, next_hops, self._on_kernel)
+        self.next_hops = next_hops
+        self.router = Router(translate.settings(config), self.fib, next_hops, time.monotonic())
+        self.source = FileSource(config.blocks.path, translate.pools(config), self._on_source)
+        self.speaker = Speaker(self.state_dir / "speaker.sock", self._on_speaker, spawn=spawn, clock=time.monotonic)
+        self.prober = Prober(config.node.name or "", config.probe.port, self._on_verified)
+        self.reports = Reports(
+            identity=Identity(config.node.name or "", str(loaded.path)), router=self.router, kernel=self.kernel,
+            speaker=self.speaker, prober=self.prober, clock=time.monotonic,
+        )  # fmt: skip
+        self._watch = Watch(loaded.files, lambda _: self.reload())
+        self._kernel_ready = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._settling = False
+
+    # --- life --------------------------------------------------------------------------------------------------------
+    async def run(self) -> None:
+        """Until :meth:`stop`, or a signal to end."""
+        drained = (self.state_dir / MARK).exists()
+        self.router.own.drain(on=drained)
+        async with contextlib.AsyncExitStack() as stack:
+            stack.enter_context(self._signals())
+            await stack.enter_async_context(
+                ControlServer(self.state_dir / "agent.sock", Control(self, self.state_dir)).serving()
+            )
+            http = self.config.http
+            await stack.enter_async_context(serving(self.reports, http.listen, http.metrics_listen))
+            stack.callback(self.reports.events.close)
+            log.info("started", node=self.config.node.name, config=str(self.loaded.path), drained=drained)
+            notify("READY=1")
+            await stack.enter_async_context(self._tasks())
+            await self._stop.wait()
+            notify("STOPPING=1")
+        log.info("stopped; sessions and routes stay as they are")
+
+    def stop(self) -> None:
+        """End soon."""
+        self._stop.set()
+
+    @contextlib.asynccontextmanager
+    async def _tasks(self) -> AsyncIterator[None]:
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(self.kernel.run(), name="kernel"),
+                group.create_task(self._after_the_kernel(), name="speaker, source, probe"),
+                group.create_task(self._watch.run(), name="watch the configuration"),
+                group.create_task(watchdog(lambda: True), name="watchdog"),
+            ]
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
+
+    async def _after_the_kernel(self) -> None:
+        """What stands in the kernel is known before anything else is heard: it decides what is adopted."""
+        await self._kernel_ready.wait()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.source.run(), name="source")
+            group.create_task(self._find_address(), name="node address")
+            group.create_task(self.speaker.run(), name="speaker")
+            if self.config.probe.mode == "auto":
+                group.create_task(self.prober.run(), name="probe")
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        actions = {signal.SIGTERM: self.stop, signal.SIGINT: self.stop, signal.SIGHUP: self.reread}
+        for number, action in actions.items():
+            loop.add_signal_handler(number, action)
+        try:
+            yield
+        finally:
+            for number in actions:
+                loop.remove_signal_handler(number)
+
+    # --- configuration -----------------------------------------------------------------------------------------------
+    async def _find_address(self) -> None:
+        """The peers are told to the speaker when the node knows its own address: a route to the first peer exists."""
+        said = False
+        while not self._take_address():
+            if not said:
+                log.warning("no route to the first peer yet, so the node's address is not known; looking again")
+                said = True
+            await asyncio.sleep(ADDRESS_RETRY)
+
+    def _take_address(self) -> bool:
+        try:
+            self.config = with_address(self.config)
+        except OSError:
+            return False
+        self._address_known = True
+        identity = self.reports.identity
+        identity.address, identity.address6 = self.config.node.address or "", self.config.node.address6
+        self.router.configure(translate.settings(self.config), time.monotonic())
+        self._tell_speaker()
+        self._tell_prober()
+        self._settle()
+        return True
+
+    def _tell_speaker(self) -> None:
+        self.speaker.set_peers(translate.definitions(self.config))
+
+    def _tell_prober(self) -> None:
+        self.router.probing = self.config.probe.mode == "auto"
+        self.prober.pools(translate.pools(self.config))
+        self.prober.uplinks(self._uplinks())
+
+    def _uplinks(self) -> set[str]:
+        """The links by which packets for the pools come in: of the node's address, and of the ways to the peers."""
+        own = {parse_address(a) for a in (self.config.node.address, self.config.node.address6) if a}
+        links = self.next_hops.links_of(own)
+        for peer in self.router.settings.peers:
+            links |= {hop.interface for hop in self.next_hops.resolve(peer.packed).hops}
+        return {self.next_hops.interface(index) for index in links}
+
+    def reread(self) -> None:
+        """SIGHUP: read the configuration and the block file again, changed or not."""
+        self.reload()
+        self.source.reread()
+
+    def reload(self) -> None:
+        """The configuration or a password file changed. A bad file keeps the last good one."""
+        identity = self.reports.identity
+        try:
+            loaded = load(self.loaded.path, self._environ)
+            new = with_address(loaded.config) if self._address_known else loaded.config
+        except (ConfigError, OSError) as error:
+            identity.config_problem = str(error)
+            identity.reload_failures += 1
+            log.error("the new configuration is refused; the last good one goes on", reason=str(error))  # noqa: TRY400
+            return
+        identity.config_problem = None
+        self._watch.replace(loaded.files)
+        self._take(changes(self.config, new).config, changes(self.config, new).live, changes(self.config, new).restart)
+        identity.config_loaded = time.time()
+
+    def _take(self, config: Config, live: Sequence[str], restart: Sequence[str]) -> None:
+        self.config = config
+        identity = self.reports.identity
+        identity.restart_needed = tuple(restart)
+        if restart:
+            log.warning("changed keys that need a restart keep their old values", keys=list(restart))
+        if live:
+            log.info("configuration reloaded", changed=list(live))
+            set_level(config.log.level)
+            self.source.reconfigure(config.blocks.path, translate.pools(config))
+            self.router.configure(translate.settings(config), time.monotonic())
+            self._tell_prober()
+        if self._address_known:
+            self._tell_speaker()  # also when only a password file changed
+        self._settle()
+
+    # --- news --------------------------------------------------------------------------------------------------------
+    def _on_source(self, blocks: Blocks) -> None:
+        self.router.on_source(blocks, time.monotonic())
+        self._settle()
+
+    def _on_speaker(self, events: list[SpeakerEvent]) -> None:
+        self.router.on_events(events, time.monotonic())
+        self._settle()
+
+    def _on_kernel(self, changed: Changed) -> None:
+        now = time.monotonic()
+        if changed.ready:
+            self.router.adopt_kernel(self.fib.adopted(), now)
+            self._kernel_ready.set()
+        if changed.ready or changed.sysctls:
+            self.router.own.forward({family: self.kernel.sysctls.forwarding(family) is not False for family in Family})
+        if changed.ready or changed.links or changed.next_hops:
+            self.router.on_links(changed.next_hops)
+            self.prober.uplinks(self._uplinks())
+        self.router.on_kernel(changed.routes)
+        self._settle()
+
+    def _on_verified(self, answers: list[tuple[Prefix, Verified]]) -> None:
+        for prefix, answer in answers:
+            before = self.reports.verified.get(prefix)
+            self.reports.verified[prefix] = answer
+            if before is None or (before.state, before.node) != (answer.state, answer.node):
+                self._say_verified(prefix, answer)
+
+    # --- settling ----------------------------------------------------------------------------------------------------
+    def _settle(self) -> None:
+        """Decide and act until nothing is left to decide. What comes in meanwhile joins in."""
+        if self._settling or not self._kernel_ready.is_set():
+            return
+        self._settling = True
+        try:
+            now = time.monotonic()
+            while True:
+                actions = self.router.derive(now)
+                self.router.on_kernel(self.kernel.flush())
+                self._act(actions)
+                if not self.router.dirty:
+                    break
+        finally:
+            self._settling = False
+        self._arm()
+
+    def _act(self, actions: Actions) -> None:
+        for peer, announcements in actions.announce.items():
+            self.speaker.announce(peer, announcements)
+        for peer in actions.complete:
+            self.speaker.complete(peer)
+        for peer in actions.refresh:
+            self.speaker.refresh(peer)
+        if actions.own is not None:
+            self.prober.own(actions.own)
+        for prefix, owner in actions.learned:
+            self.prober.learned(prefix, owner)
+        for prefix in actions.forgotten:
+            self.prober.forget(prefix)
+            self.reports.verified.pop(prefix, None)
+        for change in actions.changes:
+            self._say(change)
+
+    def _say(self, change: Change) -> None:
+        """One line in the log and one event at ``/events`` for each change."""
+        level = log.warning if change.state in _LOUD else log.info
+        level(
+            change.kind,
+            **{_SUBJECTS.get(change.kind, "subject"): change.subject},
+            state=change.state,
+            reason=change.reason,
+        )
+        self.reports.publish(change)
+
+    def _say_verified(self, prefix: Prefix, answer: Verified) -> None:
+        self._say(Change("verified", prefix_text(prefix), answer.state, answer.reason))
+
+    # --- for the control socket --------------------------------------------------------------------------------------
+    def drain(self, *, on: bool) -> None:
+        """Take back every announcement, or offer them again."""
+        log.warning("drained" if on else "no longer drained")
+        self.router.own.drain(on=on)
+        self._settle()
+
+    def unacknowledged(self) -> list[str]:
+        """The established peers that still hold a block of ours."""
+        return [peer.address for peer in established(self.router.peers.values()) if peer.announced]
+
+    async def stop_speaker(self) -> str | None:
+        """End the speaker; None when it ended, else why not."""
+        timeout = self.config.speaker.stop_timeout + 10.0
+        outcome = await asyncio.to_thread(client.end, self.state_dir / "speaker.sock", timeout)
+        return None if outcome.good else outcome.reason
+
+    # --- time --------------------------------------------------------------------------------------------------------
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        at = self.router.next_timer()
+        loop = asyncio.get_running_loop()
+        self._timer = None if at is None else loop.call_later(max(0.0, at - time.monotonic()), self._on_timer)
+
+    def _on_timer(self) -> None:
+        self.router.handle_timer(time.monotonic())
+        self._settle()
