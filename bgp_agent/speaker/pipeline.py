@@ -16,6 +16,8 @@ from bgp_agent.speaker.commands import Command, Earlier, EndOfRibSent, RefreshAs
 WINDOW: Final = 4
 #: Seconds without any answer after which ExaBGP counts as frozen.
 ANSWER_TIMEOUT: Final = 10.0
+#: Seconds by which a timer may be late. Later than that it was the agent that slept, and answers wait to be read.
+LATE: Final = 1.0
 
 _ALONE: Final = (EndOfRibSent, RefreshAsked)
 
@@ -75,6 +77,6 @@ class Pipeline:
         """Has ExaBGP been silent for too long. Starts the deadline where none runs yet."""
         if not self._waiting:
             return False
-        if self._deadline is None:
+        if self._deadline is None or now > self._deadline + LATE:
             self._deadline = now + ANSWER_TIMEOUT
         return now >= self._deadline

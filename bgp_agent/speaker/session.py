@@ -210,22 +210,23 @@ class Session:
             self._learn_open(value)
         elif isinstance(value, SessionState):
             self._session_state(value)
-        elif isinstance(value, Notified):
-            self._events.append(value)
-        elif value is not None and self.peering is Peering.ESTABLISHED and self._heard_from_its_start(value):
+        elif value is not None and self._passes(value):
             self._events.append(value)
 
-    def _heard_from_its_start(self, value: Update | EndOfRib | RefreshBegin | RefreshEnd) -> bool:
+    def _passes(self, value: Update | EndOfRib | RefreshBegin | RefreshEnd | Notified) -> bool:
         """An end says "that was all" only to who heard the beginning; an agent that came later did not."""
+        if isinstance(value, Notified):
+            return True
+        if self.peering is not Peering.ESTABLISHED:
+            return False
         if isinstance(value, RefreshBegin):
             self._refreshing.add(value.family)
-        elif isinstance(value, RefreshEnd):
+            return True
+        if isinstance(value, RefreshEnd):
             heard = value.family in self._refreshing
             self._refreshing.discard(value.family)
             return heard
-        elif isinstance(value, EndOfRib):
-            return not self._adopted
-        return True
+        return not (isinstance(value, EndOfRib) and self._adopted)
 
     def _session_state(self, told: SessionState) -> None:
         if not told.up:

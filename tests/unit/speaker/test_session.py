@@ -559,3 +559,14 @@ def test_a_new_exabgp_is_asked_once_more_for_what_the_last_one_refused() -> None
     session.take_lines()
     feed(session, b"done")
     assert session.take_lines() == [ANNOUNCE_ONE]
+
+
+def test_an_agent_that_slept_gives_the_answers_time_to_be_read() -> None:
+    session = Session(DEFINITION)
+    session.attached(running(), 0.0)
+    session.take_lines()
+    session.handle_timer(0.0)
+    session.handle_timer(500.0)
+    assert session.take_restart() is None
+    session.handle_timer(510.0)
+    assert session.take_restart() is not None
