@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -33,21 +34,25 @@ from bgp_agent.core.router import Actions, Change, Router
 from bgp_agent.core.values import Blocks, SpeakerEvent
 from bgp_agent.draining import MARK, Control
 from bgp_agent.kernel import Changed, Kernel
-from bgp_agent.log import set_level
+from bgp_agent.lock import locked
+from bgp_agent.log import configure, set_level
 from bgp_agent.notify import notify, watchdog
 from bgp_agent.probe.service import Prober
 from bgp_agent.reporting import Identity, Reports
 from bgp_agent.sources.file import FileSource
 from bgp_agent.sources.watch import Watch
 from bgp_agent.speaker.client import Speaker
+from bgp_agent.speaker.spawn import spawner
 from bgp_agent.web.server import serving
 
 log: Final = structlog.get_logger("bgp_agent")
 
 #: Seconds between looks for the node's own address while no route to the first peer exists.
 ADDRESS_RETRY: Final = 1.0
+#: Seconds between two looks at what no callback tells.
+LOOK: Final = 1.0
 #: States that somebody should look at.
-_LOUD: Final = frozenset({"down", "stale", "refused", "notification", "misdelivered"})
+_LOUD: Final = frozenset({"down", "stale", "refused", "notification", "misdelivered", "lost"})
 _SUBJECTS: Final = {"peer": "peer", "block": "block", "route": "prefix", "verified": "prefix", "source": "source"}
 
 
@@ -113,6 +118,7 @@ class Agent:
                 group.create_task(self.kernel.run(), name="kernel"),
                 group.create_task(self._after_the_kernel(), name="speaker, source, probe"),
                 group.create_task(self._watch.run(), name="watch the configuration"),
+                group.create_task(self._look_around(), name="look around"),
                 group.create_task(watchdog(lambda: True), name="watchdog"),
             ]
             try:
@@ -130,6 +136,18 @@ class Agent:
             group.create_task(self.speaker.run(), name="speaker")
             if self.config.probe.mode == "auto":
                 group.create_task(self.prober.run(), name="probe")
+
+    async def _look_around(self) -> None:
+        """Once a second: what no callback tells."""
+        attached = False
+        while True:
+            if self.speaker.attached:
+                self.router.rib.expect(time.monotonic())
+                self._arm()
+            if self.speaker.attached is not attached:
+                attached = self.speaker.attached
+                self._say(Change("speaker", "speaker", "attached" if attached else "lost", self.speaker.reason))
+            await asyncio.sleep(LOOK)
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
@@ -163,6 +181,10 @@ class Agent:
         identity.address, identity.address6 = self.config.node.address or "", self.config.node.address6
         self.router.configure(translate.settings(self.config), time.monotonic())
         self._tell_speaker()
+        for peer, export in self.router.own.exports.items():  # what was decided before there was anybody to tell
+            self.speaker.announce(peer, dict(export.wanted))
+            if peer in self.router.completed:
+                self.speaker.complete(peer)
         self._tell_prober()
         self._settle()
         return True
@@ -326,3 +348,27 @@ class Agent:
     def _on_timer(self) -> None:
         self.router.handle_timer(time.monotonic())
         self._settle()
+
+
+def run_agent(loaded: Loaded) -> int:
+    """Run the agent of a loaded configuration until it is told to end; the exit code.
+
+    Raises :class:`~bgp_agent.lock.LockedError`, :class:`~bgp_agent.web.server.ListenError` and ``OSError``.
+    """
+    config = loaded.config
+    configure(config.log.level, config.log.format)
+    for sentence in config.unsupported():
+        log.error(sentence)
+    if config.unsupported():
+        return 2
+    if loaded.ignored:
+        log.info("environment variables that name no key are ignored", names=list(loaded.ignored))
+    for warning in loaded.warnings:
+        log.warning(warning)
+    state_dir = Path(config.state_dir)
+    state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+    spawn = spawner(state_dir, user=config.speaker.user, stop_timeout=config.speaker.stop_timeout)
+    with locked(state_dir):
+        agent = Agent(loaded, dict(os.environ), spawn if config.speaker.spawn else None)
+        asyncio.run(agent.run())
+    return 0

@@ -90,7 +90,7 @@ class Router:
         self.probing = True  # does anybody want to know of learned prefixes
         self.adopted: set[Prefix] = set()  # learned routes of an earlier run that nobody has judged yet
         self.guards: dict[Prefix, Unicast] = {}  # host routes to peers that are not on-link
-        self._completed: set[str] = set()
+        self.completed: set[str] = set()  # peers whose wanted set was said to be whole
         self._changes: list[Change] = []
         self._shown: dict[Prefix, tuple[str, str]] = {}  # own block -> state and reason that the log said last
         self._set_own_blocks()
@@ -110,7 +110,7 @@ class Router:
         for address in [a for a, peer in self.peers.items() if a not in given or given[a].asn != peer.asn]:
             del self.peers[address]
             self.rib.remove_peer(address)
-            self._completed.discard(address)
+            self.completed.discard(address)
         for address, peer in given.items():
             if address not in self.peers:
                 self.peers[address] = Peer(peer, now)
@@ -237,8 +237,8 @@ class Router:
             if changes := export.take_changes():
                 actions.announce[address] = changes
         if self.own.table.synced_once:
-            actions.complete = [address for address in self.peers if address not in self._completed]
-            self._completed.update(actions.complete)
+            actions.complete = [address for address in self.peers if address not in self.completed]
+            self.completed.update(actions.complete)
         actions.refresh = [p for p in self.rib.wants_refresh if p in self.peers and self.peers[p].established]
         self.rib.wants_refresh.clear()
         return actions
