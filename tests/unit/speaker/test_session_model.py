@@ -176,8 +176,9 @@ class Speaker(RuleBasedStateMachine):
         self.session.complete()
         self.pump()
         self.settle()
-        if not self.exabgp.established:
-            self.flap()  # what was refused is tried again
+        if self.exabgp.established:
+            self.flap()
+        self.flap()  # a new session: what was refused is tried again
         for _ in range(2):
             self.settle()
             self.an_audit_is_due()
