@@ -42,7 +42,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m lab", description=__doc__)
     parser.add_argument("--keep", action="store_true", help="stay up when everything was shown")
     keep = parser.parse_args().keep
-    if not os.environ.get("BGP_AGENT_SANDBOX"):
+    if not os.environ.get("LAB_SANDBOX"):
         parser.error("the lab runs inside private namespaces: use `make lab`, or `lab/sandbox python -m lab`")
     if lacking := sorted({package for program, package in PROGRAMS.items() if not shutil.which(program)}):
         parser.error(f"missing Debian packages: {' '.join(lacking)}; `make lab` installs them")

@@ -152,9 +152,16 @@ class Network:
         return process
 
     def close(self) -> None:
-        """End the processes, then the namespaces."""
+        """End the processes, then the namespaces. A process has a moment to end by itself, all at the same time."""
         for process in self.processes:
-            _end(process)
+            if process.poll() is None:
+                process.terminate()
+        deadline = time.monotonic() + 2.0
+        for process in self.processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, deadline - time.monotonic()))
+            process.kill()
+            process.wait()
         for namespace in self.namespaces.values():
             pids = subprocess.run(["ip", "netns", "pids", namespace.name], capture_output=True, text=True, check=False)
             for pid in pids.stdout.split():  # whatever our processes left behind in a namespace that is ours alone
@@ -163,13 +170,3 @@ class Network:
             subprocess.run(["ip", "netns", "delete", namespace.name], check=False, capture_output=True)
         self.namespaces.clear()
         self.processes.clear()
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(3)
-        except subprocess.TimeoutExpired:
-            process.kill()
-    process.wait()

@@ -20,7 +20,7 @@ PACKAGES: Final = {
 
 def why_no_namespaces() -> str | None:
     """Why tests that make namespaces cannot run here, with the remedy; None when they can."""
-    if os.geteuid() or not os.environ.get("BGP_AGENT_SANDBOX"):
+    if os.geteuid() or not os.environ.get("LAB_SANDBOX"):
         return "not in a sandbox: `make test` makes one (root, a user namespace or sudo), or run `lab/sandbox pytest …`"
     if lacking := sorted({package for program, package in PACKAGES.items() if not shutil.which(program)}):
         return f"Debian packages are missing: {' '.join(lacking)}; `make tools` installs them"

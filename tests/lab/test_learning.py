@@ -38,7 +38,7 @@ def test_the_vnets_own_prefix_is_refused_with_its_reason(lab: Lab) -> None:
         ("half of an own block", "192.168.1.0/27"),
         ("the node's subnet", "10.42.1.0/24"),
         ("a route server's address", "10.42.0.4/32"),
-        ("multicast", "224.0.0.0/4"),
+        ("the node's own address", "10.42.1.4/32"),
         ("outside of the pools", "203.0.113.0/24"),
     ],
 )

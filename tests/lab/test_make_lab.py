@@ -25,7 +25,7 @@ class Marked:
     """A sandbox whose processes carry a mark in their environment, by which they are found wherever they went."""
 
     def __init__(self, folder: Path, *words: str) -> None:
-        self.mark = f"BGP_AGENT_TEST_MARK={secrets.token_hex(8)}"
+        self.mark = f"LAB_TEST_MARK={secrets.token_hex(8)}"
         name, _, value = self.mark.partition("=")
         self.output = folder / "output"
         with self.output.open("wb") as out:

@@ -18,8 +18,11 @@ QUICK = 5.0  # milliseconds, the promise
 def test_every_node_hears_the_right_owner_of_every_block_in_under_five_milliseconds(lab: Lab) -> None:
     answers = list(proofs.probe_all(lab))
     assert [answer for answer in answers if not answer.right] == []
-    best = [min(proofs.probe(lab.nodes[a.asked_by], a.block, a.owner).milliseconds for _ in range(3)) for a in answers]
-    assert max(best) < QUICK
+    for answer in answers:  # the best of some: the promise is about the network and the agent, not about a busy machine
+        node = lab.nodes[answer.asked_by]
+        again = [proofs.probe(node, answer.block, answer.owner) for _ in range(4)]
+        assert all(one.right for one in again)
+        assert min(one.milliseconds for one in again) < QUICK
 
 
 def test_a_block_that_the_fabric_hands_to_another_node_names_that_node(lab: Lab) -> None:
@@ -34,10 +37,10 @@ def test_a_block_that_the_fabric_hands_to_another_node_names_that_node(lab: Lab)
              lambda: proofs.probe(lab.nodes["node-a"], "192.168.3.0/26", "node-c").right, 5)  # fmt: skip
 
 
-def test_silence_is_no_evidence_and_withdraws_nothing(lab: Lab) -> None:
+def test_silence_is_no_evidence_it_is_said_and_changes_nothing(lab: Lab) -> None:
     lab.fabric.inside.ip("route add blackhole 192.168.3.0/26")
     try:
-        assert proofs.probe(lab.nodes["node-a"], "192.168.3.0/26", "node-c").state == "unknown"
+        assert "no answer" in proofs.probe(lab.nodes["node-a"], "192.168.3.0/26", "node-c").reason
         assert any(line.startswith("192.168.3.0/26 ") for line in lab.nodes["node-a"].routes())
     finally:
         lab.fabric.inside.ip("route delete blackhole 192.168.3.0/26")
