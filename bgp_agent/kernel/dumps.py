@@ -6,6 +6,7 @@ is taken for gone because of it.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import AsyncIterator, Callable
 from typing import Final, TypeVar
 
@@ -50,7 +51,11 @@ async def read_all(asker: Asker, reader: Reader, fib: Fib, next_hops: NextHops, 
     )
     changed = False
     for family in (_AF_INET, _AF_INET6):
-        changed |= any(await _rows(asker, RTM_GETNETCONF, NETCONFMSG.pack(family), RTM_NEWNETCONF, sysctls.read))
+        try:
+            changed |= any(await _rows(asker, RTM_GETNETCONF, NETCONFMSG.pack(family), RTM_NEWNETCONF, sysctls.read))
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EAFNOSUPPORT):  # a kernel without IPv6
+                raise
     for table in fib.tables:
         await _read_table(asker, reader, table, fib, next_hops)
     return links, changed

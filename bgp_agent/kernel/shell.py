@@ -34,6 +34,7 @@ from bgp_agent.kernel.wire import WireError
 PERIOD: Final = 10.0  # seconds between dumps when nothing happens
 _NEAREST: Final = 0.02  # seconds from one dump to the next, at least
 _SHARE: Final = 3  # and so many times what the last one took
+_LEISURE: Final = 30  # a dump with nothing to look for takes at most such a part of the time
 _QUIET: Final = 10.0  # seconds in which the same refusal is logged once
 _REOPEN: Final = (0.1, 5.0)  # seconds until the sockets are opened again: first, and at most
 
@@ -236,7 +237,7 @@ class Kernel:
             if now >= at:
                 await self._dump(asker)
                 nearest = self._clock() + max(_NEAREST, _SHARE * (self._clock() - now))
-                period = self._clock() + self._period
+                period = self._clock() + max(self._period, _LEISURE * (self._clock() - now))
                 continue
             timer = self._fib.next_timer()
             wait = (at if timer is None else min(at, timer)) - now

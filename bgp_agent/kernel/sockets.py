@@ -48,6 +48,7 @@ _SO_RCVBUFFORCE: Final = 33
 BUFFER: Final = 8 << 20  # bytes; the kernel takes it from nobody until it is used
 READ: Final = 128 << 10  # bytes of one read; the kernel's dumps come in at most 32 KiB
 BATCH: Final = 64 << 10  # bytes of one write, well below SO_SNDBUF
+_PATIENCE: Final = 10.0  # seconds for the next piece of a dump; the kernel answers in microseconds
 _BATCH_MESSAGES: Final = 512  # refusals of one batch must fit the receive buffer: 1 KiB each
 
 
@@ -175,7 +176,8 @@ class Asker:
         self.interrupted = False
         sequence = self._send(kind, NLM_F_REQUEST | NLM_F_DUMP, body)
         while True:
-            data = await loop.sock_recv(self._socket, READ)
+            async with asyncio.timeout(_PATIENCE):
+                data = await loop.sock_recv(self._socket, READ)
             piece, done = [], False
             for received in messages(data):
                 if received.sequence != sequence:
