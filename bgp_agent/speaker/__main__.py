@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+# ruff: isort: off
+from bgp_agent.speaker import slim  # noqa: F401 - first
+
+# ruff: isort: on
 import argparse
 import asyncio
 import sys

@@ -31,7 +31,7 @@ class Handover:
 
     def _receive(self) -> None:
         try:
-            token, descriptors, _, _ = socket.recv_fds(self._socket, _TOKEN, 4)
+            token, descriptors, _, _ = socket.recv_fds(self._socket, _TOKEN, 4, socket.MSG_CMSG_CLOEXEC)
         except OSError:
             return
         if len(descriptors) == 2:

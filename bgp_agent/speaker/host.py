@@ -12,16 +12,15 @@ import fcntl
 import logging
 import os
 import pwd
-import secrets
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from bgp_agent.speaker import leftovers, store
+from bgp_agent.speaker import exabgp_config, leftovers, store
 from bgp_agent.speaker.definition import DefinitionError, PeerDefinition
 from bgp_agent.speaker.doorbell import Doorbell, doors, source_towards
 from bgp_agent.speaker.handover import Handover
@@ -78,7 +77,7 @@ class Host:
     """The speaker. Call :meth:`run` once."""
 
     def __init__(self, settings: Settings, log: logging.Logger) -> None:
-        self.boot = secrets.token_hex(8)
+        self.boot = os.urandom(8).hex()
         self._settings = settings
         self._log = log
         self._slots: dict[str, _Slot] = {}
@@ -88,7 +87,8 @@ class Host:
         self._patience = 0.0  # monotonic: how long a planned stop waits for the agent
         self._tasks = asyncio.TaskGroup()
         self._place: Place | None = None
-        self._doors_due = 0.0
+        self._doorbell = Doorbell(settings.port, self._knocked, self._log.warning)
+        self._doors_soon = False
 
     async def run(self) -> int:
         """Run until SIGTERM or SIGINT; the exit code. Raises :class:`HostError`."""
@@ -97,8 +97,7 @@ class Host:
             self._place = _place(settings)
             for pid in leftovers.end(self._place.folder):
                 self._log.warning("ended an ExaBGP that an earlier speaker left behind (process %d)", pid)
-            handover = Handover(self._place.handover, self._place.account, self._take_pipes)
-            doorbell = Doorbell(settings.port, self._knocked, self._log.warning)
+            handover = _handover(self._place, self._take_pipes)
             self._catch_signals()
             server = await asyncio.get_running_loop().create_unix_server(
                 lambda: AgentLink(self, anyone=settings.group is not None), sock=_listen(settings)
@@ -106,7 +105,7 @@ class Host:
             try:
                 async with self._tasks as tasks:
                     self._load()
-                    watch = tasks.create_task(self._watch(doorbell))
+                    watch = tasks.create_task(self._watch())
                     self._log.info(
                         "speaker started with %d peers; agents attach at %s", len(self._slots), settings.socket
                     )
@@ -119,7 +118,7 @@ class Host:
             finally:
                 server.close()
                 settings.socket.unlink(missing_ok=True)
-                doorbell.close()
+                self._doorbell.close()
                 handover.close()
                 if self._agent is not None:
                     self._agent.close()
@@ -165,7 +164,9 @@ class Host:
 
     def _judge_listening(self) -> None:
         """One address has one port 179: of several passive peers on it, the first gets it."""
-        self._doors_due = 0.0
+        if not self._doors_soon:  # before an ExaBGP that listens itself has started
+            self._doors_soon = True
+            asyncio.get_running_loop().call_soon(self._open_doors)
         holders: dict[str | None, str] = {}
         for address, slot in self._slots.items():
             blocked = None
@@ -194,12 +195,13 @@ class Host:
             finally:
                 life.cancel()
                 await asyncio.wait({life})
+                self._tell(_state(process))  # it is over, and that is certain
         slot.process = None
-        if slot.forget:
-            (self._place.folder / f"{address}.conf").unlink(missing_ok=True)
         if self._slots.get(address) is slot:
             del self._slots[address]
-        self._tell(message(Kind.GONE, peer=address))
+        if slot.forget:
+            (self._place.folder / exabgp_config.file_name(address)).unlink(missing_ok=True)
+            self._tell(message(Kind.GONE, peer=address))
 
     async def _guard(self, process: PeerProcess) -> None:
         """The root of one peer's life: a fault in it is this peer's alone."""
@@ -221,24 +223,29 @@ class Host:
         except OSError as error:
             self._log.error("cannot keep the peers for the next start in %s: %s", self._settings.state_dir, error)
 
-    async def _watch(self, doorbell: Doorbell) -> None:
+    async def _watch(self) -> None:
         """Look after every ExaBGP once a second."""
+        doors_due = time.monotonic() + DOORS
         while True:
+            await asyncio.sleep(TICK)
             now = time.monotonic()
             for process in self._processes():
                 process.check(now)
                 process.nudge(now)
-            if now >= self._doors_due:
-                self._doors_due = now + DOORS
-                doorbell.set_doors(doors(slot.wanted for slot in self._slots.values() if slot.wanted))
-            await asyncio.sleep(TICK)
+            if now >= doors_due:  # addresses and routes come and go, as do other programs on the port
+                doors_due = now + DOORS
+                self._open_doors()
+
+    def _open_doors(self) -> None:
+        self._doors_soon = False
+        self._doorbell.set_doors(doors(slot.wanted for slot in self._slots.values() if slot.wanted))
 
     def _processes(self) -> list[PeerProcess]:
         return [slot.process for slot in self._slots.values() if slot.process is not None]
 
     def _take_pipes(self, token: str, events: int, commands: int) -> None:
         for process in self._processes():
-            if process.token and secrets.compare_digest(process.token, token):
+            if token and process.token == token:
                 process.take_pipes(events, commands)
                 return
         os.close(events)
@@ -297,6 +304,8 @@ class Host:
             if slot is not None and slot.process is not None and not slot.process.write(frame.epoch, frame.data):
                 raise ProtocolError(f"ExaBGP for {frame.peer} does not take commands as fast as they come")
             return
+        if self._stop.is_set() and frame.kind is not Kind.PREPARED and frame.kind is not Kind.STOP:
+            return  # too late: all ends
         match frame.kind:
             case Kind.DEFINE:
                 self._receive_definition(frame)
@@ -390,6 +399,13 @@ def _locked(state_dir: Path) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def _handover(place: Place, take: Callable[[str, int, int], None]) -> Handover:
+    try:
+        return Handover(place.handover, place.account, take)
+    except OSError as error:
+        raise HostError(f"cannot listen on {place.handover}: {error.strerror or error}; is the path short?") from None
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import os
 import pwd
-import secrets
 import signal
 import subprocess
 import time
@@ -185,7 +184,7 @@ class PeerProcess:
         self._stream = Stream()
         self._stream.established, self._stream.open_line = established, opened
         self._stream.peer_restarts_gracefully = graceful
-        self.epoch = 1 + secrets.randbelow(2**32 - 1)  # none that an earlier host used, and never 0
+        self.epoch = int.from_bytes(os.urandom(4)) or 1  # none that an earlier host used, and never 0
         self._heard = self._alive = self._nudged = time.monotonic()
         self._outlet = Outlet(commands)
         self._inlet = Inlet(events, self._on_events, lambda: None)
@@ -228,7 +227,7 @@ class PeerProcess:
         return self._restarting or explain(code, self._last_words, self._place.listen)
 
     def _start(self) -> None:
-        self.token = secrets.token_hex(16)
+        self.token = os.urandom(16).hex()
         account = self._place.account
         other = account.pw_uid != os.geteuid()
         listen = self._place.listen if self.definition.passive else None

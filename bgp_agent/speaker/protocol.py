@@ -182,7 +182,7 @@ class FrameReader:
 
     def _next(self, start: int) -> tuple[int, bytes, int] | None:
         buffer = self._buffer
-        if len(buffer) - start < _HEAD:
+        if len(buffer) - start < 4:
             return None
         size = int.from_bytes(buffer[start : start + 4], "big")
         if not 1 <= size <= MAX_FRAME:
