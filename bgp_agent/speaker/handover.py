@@ -16,17 +16,24 @@ _TOKEN: Final = 64
 
 
 class Handover:
-    """The socket at ``path``, for ``account``'s processes. ``take(token, events, commands)`` owns the descriptors."""
+    """The socket at ``path``, for ``account``'s processes. ``take(token, events, commands)`` owns the descriptors.
+
+    Raises :class:`OSError` when it cannot be made.
+    """
 
     def __init__(self, path: Path, account: pwd.struct_passwd, take: Callable[[str, int, int], None]) -> None:
         self._path = path
         self._take = take
         path.unlink(missing_ok=True)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        self._socket.bind(str(path))
-        path.chmod(0o600)
-        if account.pw_uid != os.geteuid():
-            os.chown(path, account.pw_uid, account.pw_gid)
+        try:
+            self._socket.bind(str(path))
+            path.chmod(0o600)
+            if account.pw_uid != os.geteuid():
+                os.chown(path, account.pw_uid, account.pw_gid)
+        except OSError:
+            self._socket.close()
+            raise
         asyncio.get_running_loop().add_reader(self._socket, self._receive)
 
     def _receive(self) -> None:

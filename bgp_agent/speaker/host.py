@@ -127,11 +127,12 @@ class Host:
 
     def _catch_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self._ask_to_stop, signal.Signals(number).name)
+            asyncio.get_running_loop().add_signal_handler(number, self.ask_to_stop, signal.Signals(number).name)
 
-    def _ask_to_stop(self, why: str) -> None:
+    def ask_to_stop(self, why: str) -> None:
+        """Begin a planned stop; asked twice, it does not wait for the agent any longer."""
         self._log.info("stop asked for by %s", why)
-        if self._stop.is_set():  # asked twice: do not wait for the agent any longer
+        if self._stop.is_set():
             self._prepared.set()
         self._stop.set()
 
@@ -317,7 +318,7 @@ class Host:
             case Kind.PREPARED:
                 self._prepared_in(frame.number("wait"))
             case Kind.STOP:
-                self._ask_to_stop(f"the agent (process {link.pid})")
+                self.ask_to_stop(f"the agent (process {link.pid})")
             case _:
                 raise ProtocolError(f"{frame.kind.name} is not for the speaker")
 
