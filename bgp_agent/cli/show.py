@@ -139,6 +139,9 @@ class _Raw(msgspec.Struct):
 
 
 def _route_table(found: list[answers.Route], total: int, cursor: str | None) -> None:
+    if not found:
+        print("no routes")
+        return
     output.table(
         ("PREFIX", "STATE", "NEXT HOPS", "FROM", "AS PATH", "PROOF", "WHY"),
         [(r.prefix, r.state, ",".join(r.next_hops) or "-", ",".join(r.peers) or "-",
@@ -155,9 +158,10 @@ def explain(arguments: argparse.Namespace) -> int:
         output.json_text(body)
         return GOOD
     print(f"{output.toned(output.clean(found.target), 'bold')}: {output.clean(found.verdict)}")
-    if found.steps:
+    steps = [step for step in found.steps if step != found.verdict]
+    if steps:
         print("\nwhy:")
-        for number, step in enumerate(found.steps, 1):
+        for number, step in enumerate(steps, 1):
             print(f"  {number}. {output.clean(step)}")
     if found.offers:
         print("\noffered:")

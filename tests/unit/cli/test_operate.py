@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -83,3 +84,63 @@ def test_stop_all_ends_a_real_speaker(tmp_path: Path, bgp_agent: Command) -> Non
         done = bgp_agent("stop", "--all", "--state-dir", state)
         assert done.code == 0, done.err
         assert process.wait(5) == 0
+
+
+SANDBOXED = pytest.mark.skipif(not os.environ.get("BGP_AGENT_SANDBOX"), reason="runs an agent: only in lab/sandbox")
+
+
+@contextlib.contextmanager
+def agent(tmp_path: Path, listen: str) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """A real agent, without a speaker."""
+    (tmp_path / "blocks.yaml").write_text("blocks: []\n")
+    config = write_config(tmp_path, listen)
+    with started("run", "-c", config) as process:
+        wait_for("the agent answers", lambda: listener(tmp_path / "state" / "agent.sock") == process.pid)
+        yield process, config
+
+
+@pytest.fixture
+def listen() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+@pytest.mark.netns
+@SANDBOXED
+def test_a_real_agent_answers_the_command_line_and_stops_when_told(
+    tmp_path: Path, bgp_agent: Command, listen: str
+) -> None:
+    with agent(tmp_path, listen) as (process, config):
+        wait_for("HTTP answers", lambda: "source    file, synced" in bgp_agent("status", "-c", config).out)
+        explained = bgp_agent("explain", "192.168.2.7", "-c", config)
+        assert explained.code == 0, explained.err
+        assert explained.out.startswith("192.168.2.7: ")
+        assert bgp_agent("routes", "-c", config).out == "no routes\n"
+        assert bgp_agent("drain", "-c", config).code == 1
+        assert bgp_agent("cleanup", "-c", config).code == 1
+        done = bgp_agent("stop", "-c", config)
+        assert done.code == 0, done.err
+        assert process.wait(2) == 0
+
+
+@pytest.mark.netns
+@SANDBOXED
+def test_a_second_agent_and_a_taken_port_are_said_and_the_first_goes_on(
+    tmp_path: Path, bgp_agent: Command, listen: str
+) -> None:
+    with agent(tmp_path, listen) as (process, config):
+        second = bgp_agent("run", "-c", config)
+        assert second.code == 1
+        assert f"bgp-agent: process {process.pid} holds {tmp_path}/state/agent.lock" in second.err
+        elsewhere = bgp_agent("run", "-c", config, env={"BGP_AGENT_STATE_DIR": str(tmp_path / "other")})
+        assert elsewhere.code == 1
+        assert f"bgp-agent: http.listen: {listen} is taken by another process" in elsewhere.err
+        assert process.poll() is None
+
+
+def test_a_state_directory_that_cannot_be_made_is_said(tmp_path: Path, bgp_agent: Command) -> None:
+    (tmp_path / "state").write_text("a file")
+    done = bgp_agent("run", "-c", write_config(tmp_path))
+    assert done.code == 1
+    assert f"{tmp_path}/state" in done.err
+    assert "state_dir" in done.err
