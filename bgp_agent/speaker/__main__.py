@@ -12,8 +12,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bgp_agent.speaker.host import Host, HostError, Settings
+from bgp_agent.speaker.host import Host
 from bgp_agent.speaker.hostlog import set_up
+from bgp_agent.speaker.premises import HostError, Settings
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -17,11 +17,11 @@ from typing import Final
 
 import bgp_agent
 from bgp_agent.core.prefix import Prefix
-from bgp_agent.core.values import Announcement, PeerProblem, SessionDown, SessionUp, SpeakerEvent
+from bgp_agent.core.values import Announcement, SpeakerEvent
 from bgp_agent.speaker.connection import Connection
 from bgp_agent.speaker.definition import PeerDefinition
 from bgp_agent.speaker.protocol import VERSION, Kind, Lines, Message, ProtocolError, Snapshot, lines, message
-from bgp_agent.speaker.session import Session
+from bgp_agent.speaker.wanted import Wanted
 
 #: Seconds between two tries to reach the host: the first, and the longest.
 FIRST_PAUSE: Final = 0.02
@@ -32,46 +32,6 @@ SPAWN_AGAIN: Final = 10.0
 Deliver = Callable[[list[SpeakerEvent]], None]
 Maintenance = Callable[[float], Awaitable[None]]
 PeerLog = Callable[[str, str, str], None]
-
-
-class _Peer:
-    """A wanted peer: its session, and what has to be told again to another one."""
-
-    def __init__(self, definition: PeerDefinition) -> None:
-        self.definition = definition
-        self.session = Session(definition)
-        self.wanted: dict[Prefix, Announcement] = {}
-        self.complete = False
-        self.epoch = 0
-        self.established = False
-        self.troubled = False  # a problem was told and is not over
-
-    def redefine(self, definition: PeerDefinition) -> list[SpeakerEvent]:
-        """Another definition means another ExaBGP: begin anew, with the same wanted set; what that ends."""
-        events: list[SpeakerEvent] = []
-        if self.established:
-            reason = "its definition changed; the session starts again"
-            events.append(SessionDown(self.definition.address, reason, was_established=True))
-        if self.troubled:
-            events.append(PeerProblem(self.definition.address, None))
-        self.definition = definition
-        self.session = Session(definition)
-        self.epoch = 0  # what the old ExaBGP still says is not for this session
-        self.established = self.troubled = False
-        if self.wanted:
-            self.session.announce(dict(self.wanted))
-        if self.complete:
-            self.session.complete()
-        return events
-
-    def announce(self, changes: Mapping[Prefix, Announcement | None]) -> None:
-        """Remember and pass on."""
-        for prefix, announcement in changes.items():
-            if announcement is None:
-                self.wanted.pop(prefix, None)
-            else:
-                self.wanted[prefix] = announcement
-        self.session.announce(changes)
 
 
 class Speaker:
@@ -96,7 +56,7 @@ class Speaker:
         self._log = log or logging.getLogger(__name__)
         self._peer_log = peer_log or self._log_line
         self._maintenance = maintenance
-        self._peers: dict[str, _Peer] = {}
+        self._peers: dict[str, Wanted] = {}
         self._configured = False  # until the first set_peers the host is not told to drop anything
         self._connection: Connection | None = None
         self._hosted: dict[str, str] = {}  # what the host runs: address -> fingerprint
@@ -129,7 +89,7 @@ class Speaker:
         for address, definition in peers.items():
             known = self._peers.get(address)
             if known is None:
-                self._peers[address] = _Peer(definition)
+                self._peers[address] = Wanted(definition)
                 self._touch(address)
             elif known.definition != definition:
                 self._events += known.redefine(definition)
@@ -340,7 +300,7 @@ class Speaker:
             self._send(message(Kind.PREPARED, wait=0))
 
     # --- sessions -------------------------------------------------------------------------------------------------
-    def _push(self, address: str, peer: _Peer) -> None:
+    def _push(self, address: str, peer: Wanted) -> None:
         """Something changed on our side: commands go at once, events wait for the loop."""
         self._send_commands(address, peer)
         self._touch(address)
@@ -371,20 +331,13 @@ class Speaker:
             self._pumping = False
             self._arm()
 
-    def _take(self, address: str, peer: _Peer) -> None:
+    def _take(self, address: str, peer: Wanted) -> None:
         self._send_commands(address, peer)
-        for event in peer.session.take_events():
-            if isinstance(event, SessionUp):
-                peer.established = True
-            elif isinstance(event, SessionDown):
-                peer.established = False
-            elif isinstance(event, PeerProblem):
-                peer.troubled = event.reason is not None
-            self._events.append(event)
+        self._events += peer.take_events()
         if (reason := peer.session.take_restart()) is not None:
             self.restart(address, reason)
 
-    def _send_commands(self, address: str, peer: _Peer) -> None:
+    def _send_commands(self, address: str, peer: Wanted) -> None:
         if commands := peer.session.take_lines():
             self._send(lines(Kind.COMMANDS, address, peer.epoch, b"".join(commands)))
 

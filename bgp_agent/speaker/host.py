@@ -8,23 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import logging
 import os
-import pwd
 import signal
-import socket
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
-from bgp_agent.speaker import exabgp_config, leftovers, store
+from bgp_agent.speaker import exabgp_config, leftovers, premises, store
 from bgp_agent.speaker.definition import DefinitionError, PeerDefinition
 from bgp_agent.speaker.doorbell import Doorbell, doors, source_towards
-from bgp_agent.speaker.handover import Handover
 from bgp_agent.speaker.link import AgentLink
+from bgp_agent.speaker.premises import Settings
 from bgp_agent.speaker.process import PeerProcess, Place
 from bgp_agent.speaker.protocol import Kind, Lines, Message, ProtocolError, lines, message
 
@@ -35,31 +30,6 @@ DOORS: Final = 10.0
 ANSWER: Final = 2.0
 #: Peers in all; a bound, not a limit anybody should meet.
 MAX_PEERS: Final = 1024
-
-
-class HostError(Exception):
-    """The speaker cannot run; the message says why and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How the host runs.
-
-    ``user``: who runs ExaBGPs, None for whoever runs the host. ``group``: whose agents may attach beside the same
-    user's and root's. ``stop_timeout``: seconds an agent may take to move the traffic away before a planned stop.
-    ``port``: where peers knock, and where a passive peer's ExaBGP listens.
-    """
-
-    state_dir: Path
-    user: str | None = None
-    group: str | None = None
-    stop_timeout: float = 150.0
-    port: int = 179
-
-    @property
-    def socket(self) -> Path:
-        """Where agents attach."""
-        return self.state_dir / "speaker.sock"
 
 
 @dataclass(slots=True)
@@ -93,14 +63,16 @@ class Host:
     async def run(self) -> int:
         """Run until SIGTERM or SIGINT; the exit code. Raises :class:`HostError`."""
         settings = self._settings
-        with _locked(settings.state_dir):
-            self._place = _place(settings)
+        with premises.locked(settings.state_dir):
+            self._place = premises.place(settings)
             for pid in leftovers.end(self._place.folder):
                 self._log.warning("ended an ExaBGP that an earlier speaker left behind (process %d)", pid)
-            handover = _handover(self._place, self._take_pipes)
+            for stale in self._place.folder.glob("*.conf"):  # of peers that may be gone, with their keys
+                stale.unlink()
+            handover = premises.handover(self._place, self._take_pipes)
             self._catch_signals()
             server = await asyncio.get_running_loop().create_unix_server(
-                lambda: AgentLink(self, anyone=settings.group is not None), sock=_listen(settings)
+                lambda: AgentLink(self, anyone=settings.group is not None), sock=premises.listen(settings)
             )
             try:
                 async with self._tasks as tasks:
@@ -126,8 +98,10 @@ class Host:
         return 0
 
     def _catch_signals(self) -> None:
+        loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self.ask_to_stop, signal.Signals(number).name)
+            loop.add_signal_handler(number, self.ask_to_stop, signal.Signals(number).name)
+        loop.add_signal_handler(signal.SIGHUP, lambda: None)  # a terminal that closes ends no session
 
     def ask_to_stop(self, why: str) -> None:
         """Begin a planned stop; asked twice, it does not wait for the agent any longer."""
@@ -361,78 +335,3 @@ def _state(process: PeerProcess) -> bytes:
     return message(
         Kind.STATE, peer=process.address, fingerprint=process.definition.fingerprint, **process.snapshot.to_json()
     )
-
-
-def _place(settings: Settings) -> Place:
-    try:
-        account = pwd.getpwnam(settings.user) if settings.user else pwd.getpwuid(os.geteuid())
-    except KeyError:
-        if settings.user:
-            raise HostError(f"speaker.user: there is no user {settings.user!r} here") from None
-        account = pwd.struct_passwd(("nobody", "x", os.geteuid(), os.getegid(), "", "/", "/bin/false"))
-    if account.pw_uid != os.geteuid() and os.geteuid() != 0:
-        raise HostError(f"speaker.user {settings.user!r}: only root can run ExaBGP as somebody else; leave it out")
-    folder = settings.state_dir / "exabgp"
-    try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        if account.pw_uid != os.geteuid():
-            os.chown(folder, account.pw_uid, account.pw_gid)
-    except OSError as error:
-        raise HostError(f"cannot use {folder}: {error.strerror}; it holds ExaBGP's configuration") from None
-    return Place(folder.resolve(), folder.resolve() / "handover.sock", account, settings.port)
-
-
-@contextlib.contextmanager
-def _locked(state_dir: Path) -> Iterator[None]:
-    """Hold the state directory, which is made when missing; two hosts would mean two sessions to one peer."""
-    try:
-        state_dir.mkdir(parents=True, exist_ok=True, mode=0o755)
-        descriptor = os.open(state_dir / "speaker.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise HostError(f"state_dir {state_dir} cannot be used: {error.strerror}") from None
-    with os.fdopen(descriptor, "r+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            other = file.read(32).strip() or "unknown"
-            raise HostError(f"another speaker (process {other}) runs with state_dir {state_dir}") from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
-
-
-def _handover(place: Place, take: Callable[[str, int, int], None]) -> Handover:
-    try:
-        return Handover(place.handover, place.account, take)
-    except OSError as error:
-        raise HostError(f"cannot listen on {place.handover}: {error.strerror or error}; is the path short?") from None
-
-
-def _listen(settings: Settings) -> socket.socket:
-    """The socket for agents, in place of one that a dead host left. Raises :class:`HostError`."""
-    path = settings.socket
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        listening.bind(str(temporary))
-        temporary.chmod(0o600)
-        if settings.group is not None:
-            os.chown(temporary, -1, _group_id(settings.group))
-            temporary.chmod(0o660)
-        listening.listen(8)
-        temporary.replace(path)
-    except OSError as error:
-        listening.close()
-        raise HostError(f"cannot listen on {path}: {error.strerror or error}") from None
-    return listening
-
-
-def _group_id(name: str) -> int:
-    import grp  # noqa: PLC0415 - rarely needed
-
-    try:
-        return grp.getgrnam(name).gr_gid
-    except KeyError:
-        raise HostError(f"speaker.group: there is no group {name!r} here") from None

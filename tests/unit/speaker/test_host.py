@@ -12,7 +12,8 @@ import pytest
 
 from bgp_agent.speaker import link
 from bgp_agent.speaker.definition import PeerDefinition
-from bgp_agent.speaker.host import Host, HostError, Settings
+from bgp_agent.speaker.host import Host
+from bgp_agent.speaker.premises import HostError, Settings
 from bgp_agent.speaker.protocol import VERSION, FrameReader, Kind, Lines, Message, lines, message
 from bgp_agent.speaker.store import save
 
