@@ -11,6 +11,7 @@ from typing import Final
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.typedefs import Handler
 from aiohttp.web_protocol import RequestHandler
 from prometheus_client.registry import Collector
 
@@ -75,9 +76,11 @@ class _Refused(asyncio.Protocol):
         transport.close()
 
 
-async def _arrived(request: web.Request, _response: web.StreamResponse) -> None:
+@web.middleware
+async def _arrived(request: web.Request, handler: Handler) -> web.StreamResponse:
     if isinstance(request.protocol, _Connection):
         request.protocol.arrived()
+    return await handler(request)
 
 
 def split_listen(listen: str) -> tuple[str, int]:
@@ -91,7 +94,7 @@ def split_listen(listen: str) -> tuple[str, int]:
 
 @contextlib.asynccontextmanager
 async def _site(app: web.Application, key: str, listen: str) -> AsyncIterator[int]:
-    app.on_response_prepare.append(_arrived)
+    app.middlewares.insert(0, _arrived)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN)
     await runner.setup()
     server = runner.server

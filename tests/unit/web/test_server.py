@@ -7,6 +7,7 @@ import asyncio
 import aiohttp
 import pytest
 
+from bgp_agent.core.reports import Verified
 from bgp_agent.web import server
 from bgp_agent.web.server import ListenError, serving, split_listen
 from tests.unit.web.memory import Memory
@@ -94,6 +95,19 @@ async def test_a_connection_that_never_asks_is_closed(memory: Memory, monkeypatc
     monkeypatch.setattr(server, "FIRST_REQUEST", 0.1)
     async with serving(memory, "127.0.0.1:0") as (port, _):
         assert await exchange(port, b"GET /status HTT") == b""
+
+
+async def test_an_answer_may_take_longer_than_a_request_may(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "FIRST_REQUEST", 0.05)
+
+    async def slow(_: str) -> Verified:
+        await asyncio.sleep(0.2)  # what is tested is that time passes
+        return Verified()
+
+    monkeypatch.setattr(memory, "probe", slow)
+    async with serving(memory, "127.0.0.1:0") as (port, _):
+        told = await exchange(port, b"GET /probe?for=10.0.0.1 HTTP/1.0\r\nHost: localhost\r\n\r\n")
+    assert told.startswith(b"HTTP/1.0 200")
 
 
 async def test_connections_beyond_the_bound_are_closed_and_the_others_served(
