@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -35,15 +36,27 @@ class Marked:
                 env={**os.environ, name: value, "TMPDIR": str(folder)},
             )  # fmt: skip
 
-    def processes(self) -> list[int]:
-        found = []
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def processes(self) -> dict[int, list[bytes]]:
+        """Process id -> command line."""
+        found = {}
         for entry in Path("/proc").glob("[0-9]*"):
             try:
                 if self.mark.encode() in (entry / "environ").read_bytes():
-                    found.append(int(entry.name))
+                    found[int(entry.name)] = (entry / "cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
         return found
+
+    def comes_to(self, words: str) -> None:
+        wait_for(f"the lab has come to {words!r}", lambda: words in self.text() or self.process.poll() is not None, 90)
+        assert self.process.poll() is None, self.text()
 
     def gone(self) -> bool:
         return not self.processes()
@@ -58,8 +71,8 @@ def traces() -> list[Path]:
 
 
 def test_make_lab_shows_everything_exits_0_and_leaves_nothing(tmp_path: Path) -> None:
-    lab = Marked(tmp_path, "-m", "lab")
-    assert lab.process.wait(120) == 0, lab.text()
+    with Marked(tmp_path, "-m", "lab") as lab:
+        assert lab.process.wait(120) == 0, lab.text()
     for promise in ("everything held", "Ping from pod to pod", "Who gets a packet", "packets lost"):
         assert promise in lab.text()
     took = re.search(r"everything held after (\d+) s", lab.text())
@@ -83,30 +96,25 @@ def _interrupt_as_a_terminal_does(lab: Marked) -> None:
 
 
 def _kill_the_lab_itself(lab: Marked) -> None:
-    for pid in lab.processes():
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        if words[1:3] == [b"-m", b"lab"]:
-            os.kill(pid, signal.SIGKILL)
+    (pid,) = [pid for pid, words in lab.processes().items() if words[1:3] == [b"-m", b"lab"]]
+    os.kill(pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("end", [_kill_outer, _terminate, _interrupt_as_a_terminal_does, _kill_the_lab_itself])
 @pytest.mark.parametrize("moment", ["Ping from pod to pod", "The lab: three nodes"])
 def test_an_interrupted_lab_leaves_nothing(tmp_path: Path, end: Callable[[Marked], None], moment: str) -> None:
-    lab = Marked(tmp_path, "-m", "lab", "--keep")
-    wait_for(f"the lab has come to {moment!r}", lambda: moment in lab.text() or lab.process.poll() is not None, 90)
-    assert lab.process.poll() is None, lab.text()
-    end(lab)
-    assert lab.process.wait(15)
-    wait_for("every process of the lab is gone", lab.gone)
+    with Marked(tmp_path, "-m", "lab", "--keep") as lab:
+        lab.comes_to(moment)
+        end(lab)
+        assert lab.process.wait(15)
+        wait_for("every process of the lab is gone", lab.gone)
     assert not traces()
     assert [path.name for path in tmp_path.iterdir()] == ["output"]
 
 
 def test_a_lab_that_is_kept_can_be_looked_into(tmp_path: Path) -> None:
-    lab = Marked(tmp_path, "-m", "lab", "--keep")
-    try:
-        wait_for("the lab is up", lambda: "Look inside" in lab.text() or lab.process.poll() is not None, 90)
-        assert lab.process.poll() is None, lab.text()
+    with Marked(tmp_path, "-m", "lab", "--keep") as lab:
+        lab.comes_to("Look inside")
         look = [sys.executable, str(ROOT / "lab/inside.py")]
         shown = subprocess.run([*look, "node-a", "bgp-agent", "status"], capture_output=True, text=True, timeout=20,
                                check=True)  # fmt: skip
@@ -114,6 +122,3 @@ def test_a_lab_that_is_kept_can_be_looked_into(tmp_path: Path) -> None:
         wrong = subprocess.run([*look, "node-x"], capture_output=True, text=True, timeout=20, check=False)
         assert wrong.returncode == 1
         assert "node-a, node-b, node-c" in wrong.stderr
-    finally:
-        lab.process.kill()
-        lab.process.wait()
