@@ -208,9 +208,24 @@ async def test_planned_stop_sends_a_cease_only_where_no_graceful_restart_was_neg
         await until("BIRD learned the block", bird.routes)
         host.terminate()
         assert await asyncio.to_thread(host.wait, 10) == 0
+        await until("the agent knows that the session is over", lambda: not agent.established())
     assert not rig.exabgps
     assert ("Administrative shutdown" in bird.log) is (graceful == "off")
     assert bool(bird.routes()) is (graceful == "on")
+
+
+async def test_planned_stop_ends_every_session_and_starts_none_again(rig: Rig) -> None:
+    rig.bird(graceful="on")
+    rig.bird("bird6", local=ROUTER6, neighbor=NODE6)
+    host = rig.start_host()
+    agent = Agent(rig.state)
+    agent.speaker.set_peers({ROUTER: definition(), ROUTER6: definition6()})
+    async with agent.running():
+        await until("both are up", lambda: agent.established() and agent.established(ROUTER6))
+        host.terminate()
+        assert await asyncio.to_thread(host.wait, 10) == 0
+        await until("both are down", lambda: not agent.established() and not agent.established(ROUTER6))
+    assert not rig.exabgps
 
 
 async def test_removed_peer_loses_the_routes_also_with_graceful_restart(rig: Rig) -> None:
