@@ -64,7 +64,7 @@ class RouteServer:
 
     def config(self, mrt: Path) -> str:
         """The text of ``bird.conf``; every received message is also written to ``mrt`` (RFC 6396)."""
-        links = " ".join(f'route {member.address}/32 via "{member.link}";' for member in self.members)
+        links = " ".join(f"route {m.address}/32 via {m.address}%'{m.link}' onlink;" for m in self.members)
         told = " ".join(f"route {prefix} blackhole;" for prefix in (self.vnet, *self.extra))
         return _lines(
             "log stderr all;",
