@@ -19,6 +19,7 @@ import errno
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import islice
 from typing import Final, NamedTuple
 
 from bgp_agent.core.prefix import Prefix, address_text, prefix_text
@@ -28,6 +29,7 @@ from bgp_agent.core.values import Blackhole, Hop, RouteState, Target, Unicast
 _operation: Final = tuple.__new__  # a NamedTuple's own constructor costs three times as much
 
 FIRST_RETRY: Final = 0.5  # seconds; doubles at each failure
+ROUND: Final = 4096  # operations; more at once only cost memory, and the first ones time
 LONGEST_RETRY: Final = 30.0  # seconds
 
 
@@ -112,7 +114,7 @@ class Fib:
     def want_many(self, wanted: Iterable[tuple[Prefix, Target | None]]) -> None:
         """As :meth:`want`, for many prefixes."""
         want, due, changed = self._want, self._due, self._changed
-        waiting = (self._retries, self._held)
+        dismissed, retries, held = self._dismissed, self._retries, self._held
         for prefix, target in wanted:
             if target is None:
                 self._unwant(prefix)
@@ -125,9 +127,12 @@ class Fib:
                 continue
             due[prefix] = None
             changed.add(prefix)
-            self._dismissed.discard(prefix)
-            for earlier in waiting:
-                earlier.pop(prefix, None)
+            if dismissed:
+                dismissed.discard(prefix)
+            if retries:
+                retries.pop(prefix, None)
+            if held:
+                held.pop(prefix, None)
 
     def _unwant(self, prefix: Prefix) -> None:
         self._want.pop(prefix, None)
@@ -228,23 +233,27 @@ class Fib:
     def operations(self) -> list[Operation]:
         """What to do now, in this order; every result goes to :meth:`results` before this is asked again.
 
-        A prefix may need two rounds, so ask until the list is empty.
+        At most :data:`ROUND` at a time, and a prefix may need two rounds, so ask until the list is empty.
         """
-        if self._unread or not self.install:
-            return []
         operations: list[Operation] = []
+        while self._due and not operations and not self._unread and self.install:
+            prefixes = list(islice(self._due, ROUND))
+            for prefix in prefixes:
+                del self._due[prefix]
+            self._compare(prefixes, operations)
+        return operations
+
+    def _compare(self, prefixes: Iterable[Prefix], operations: list[Operation]) -> None:
         append, step = operations.append, self._step
         want, ours, others, held = self._want, self._routes.ours, self._routes.others, self._held
         plain = self._holes is self._routes
-        for prefix in self._due:
+        for prefix in prefixes:
             target = want.get(prefix)
             # The bulk of a bulk, a new route where nobody is, in short; everything else, and the same, in _step().
             if plain and type(target) is Unicast and prefix not in ours and prefix not in others and not held:
                 append(_operation(Operation, (Verb.CREATE, prefix, MAIN, 1, target)))
             elif (operation := step(prefix)) is not None:
                 append(operation)
-        self._due = {}
-        return operations
 
     def _step(self, prefix: Prefix) -> Operation | None:
         target = self._want.get(prefix)
@@ -285,7 +294,7 @@ class Fib:
         for position, operation in enumerate(operations):
             if failures and position in failures:
                 self._failed(operation, failures[position], now)
-            elif operation.target is None:
+            elif operation[4] is None:
                 self._removed(operation)
             else:
                 self._written(operation)

@@ -16,7 +16,7 @@ from bgp_agent.core.seen import MAIN
 from bgp_agent.kernel.links import RTM_DELADDR, RTM_DELLINK, RTM_NEWADDR, RTM_NEWLINK, read_address, read_link
 from bgp_agent.kernel.routes import RTM_DELROUTE, RTM_NEWROUTE, Reader
 from bgp_agent.kernel.rules import RTM_DELRULE, RTM_NEWRULE
-from bgp_agent.kernel.sockets import READ, Opener, drop_from, prepare
+from bgp_agent.kernel.sockets import Inbox, Opener, drop_from, prepare
 from bgp_agent.kernel.sysctl import RTM_NEWNETCONF, Sysctls
 from bgp_agent.kernel.wire import Message, WireError, messages
 
@@ -50,6 +50,7 @@ class Listener:
         self._sysctls = sysctls
         self._reader = Reader()
         self._deaf_to = deaf_to
+        self._inbox = Inbox()
         self._socket = prepare(opener, groups, buffer)
         drop_from(self._socket, deaf_to)
 
@@ -62,9 +63,9 @@ class Listener:
         heard = Heard()
         loop = asyncio.get_running_loop()
         try:
-            self._take(await loop.sock_recv(self._socket, READ), heard)
+            self._take(self._inbox.taken(await loop.sock_recv_into(self._socket, self._inbox.space)), heard)
             for _ in range(_READS):
-                self._take(self._socket.recv(READ), heard)
+                self._take(self._inbox.read(self._socket), heard)
         except BlockingIOError:
             pass
         except OSError as error:

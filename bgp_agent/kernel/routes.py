@@ -73,39 +73,42 @@ _REMEMBERED: Final = 4096
 _HEADS: Final = {5: struct.Struct("=IHHIIBB10sHH4s"), 17: struct.Struct("=IHHIIBB10sHH16s")}
 
 
+_Part = tuple[Target | None, int, int, int, bytes, bytes]
+_NO_PART: Final[_Part] = (None, 0, 0, 0, b"", b"")
+
+
 class Packer:
     """Makes the messages of a batch. ``metric`` and ``protocol`` are ours and in every one of them."""
 
     def __init__(self, metric: int, protocol: int) -> None:
         self._metric = metric
         self._protocol = protocol
-        self._parts: dict[tuple[Verb, int, int, int, int], tuple[Target | None, int, int, int, bytes, bytes]] = {}
+        self._parts: dict[tuple[Verb, int, int, int, int], _Part] = {}
 
     def pack(self, operations: Sequence[Operation], sequence: int) -> list[bytes]:
         """One message for each operation; the first has this sequence number, and each next one the next."""
         packed = []
-        parts, heads = self._parts, _HEADS
+        parts = self._parts
+        before: tuple[object, ...] = ()
+        part, head, family = _NO_PART, _HEADS[5].pack, _FAMILY[5]
         for verb, prefix, table, kind, target in operations:
             size = len(prefix)
             key = (verb, table, kind, size, id(target))
-            part = parts.get(key)
-            if part is None or part[0] is not target:
-                if len(parts) >= _REMEMBERED:
-                    parts.clear()
-                parts[key] = part = self._part(verb, size, table, kind, target)
+            if key != before:
+                part = parts.get(key, _NO_PART)
+                if part is _NO_PART or part[0] is not target:
+                    if len(parts) >= _REMEMBERED:
+                        parts.clear()
+                    parts[key] = part = self._part(verb, size, table, kind, target)
+                head, family, before = _HEADS[size].pack, _FAMILY[size], key
             _, length, message, flags, rest, tail = part
             packed.append(
-                heads[size].pack(
-                    length, message, flags, sequence, 0, _FAMILY[size], prefix[-1], rest, size + 3, RTA_DST, prefix
-                )
-                + tail
+                head(length, message, flags, sequence, 0, family, prefix[-1], rest, size + 3, RTA_DST, prefix) + tail
             )
             sequence = (sequence + 1) & 0xFFFFFFFF
         return packed
 
-    def _part(
-        self, verb: Verb, size: int, table: int, kind: int, target: Target | None
-    ) -> tuple[Target | None, int, int, int, bytes, bytes]:
+    def _part(self, verb: Verb, size: int, table: int, kind: int, target: Target | None) -> _Part:
         """(target, length, message type, flags, rtmsg after the lengths, attributes after RTA_DST)."""
         tail = attribute(RTA_PRIORITY, U32.pack(self._metric)) + attribute(RTA_TABLE, U32.pack(table))
         scope, message, flags = NOWHERE, RTM_DELROUTE, 0

@@ -13,6 +13,7 @@ import contextlib
 import errno
 import time
 from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
 
@@ -45,7 +46,7 @@ log = structlog.get_logger("bgp_agent.kernel")
 class Changed:
     """What is different now. ``routes``: prefixes whose state may be another; ``next_hops``: whose resolution is."""
 
-    routes: frozenset[Prefix] = frozenset()
+    routes: AbstractSet[Prefix] = frozenset()
     next_hops: frozenset[Address] = frozenset()
     links: bool = False  # links or addresses of this node: own addresses and subnets may be others
     sysctls: bool = False
@@ -91,7 +92,7 @@ class Kernel:
         self._logged: dict[str, float] = {}  # reasons of refusals, and when they were last logged
 
     # --- for the agent -----------------------------------------------------------------------------------------------
-    def flush(self) -> frozenset[Prefix]:
+    def flush(self) -> AbstractSet[Prefix]:
         """Write what is due, now. Returns the prefixes whose state may have changed since this was last known.
 
         Does not wait and does not call ``changed``; what fails is kept by the Fib with its reason and tried again.
@@ -103,7 +104,7 @@ class Kernel:
                     break
             if fib.suspicious or fib.next_timer() is not None:
                 self._wake.set()
-        return frozenset(fib.take_changed())
+        return fib.take_changed()
 
     def lookup(self, address: Address, *, source: Address | None = None, iif: int | None = None) -> str:
         """What the kernel would do with a packet for ``address``, in words. ``iif``: a link's index."""
@@ -270,7 +271,7 @@ class Kernel:
         repaired = self._fib.repaired
         next_hops = self._next_hops.take_changes()
         if next_hops or links or sysctls or ready:
-            self._changed(Changed(frozenset(self._fib.take_changed()), next_hops, links, sysctls, ready))
+            self._changed(Changed(self._fib.take_changed(), next_hops, links, sysctls, ready))
         written = self.flush()
         if written:
             self._changed(Changed(written))

@@ -99,11 +99,28 @@ def drop_from(listener: socket.socket, port: int) -> None:
     listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", 4, ctypes.addressof(buffer)))
 
 
+class Inbox:
+    """Where a socket is read into: refusals and events come one a read, and 128 KiB anew for each would cost more."""
+
+    def __init__(self) -> None:
+        self.space = bytearray(READ)
+        self._view = memoryview(self.space)
+
+    def read(self, source: socket.socket) -> bytes:
+        """What is there now. Raises BlockingIOError when nothing is."""
+        return self.taken(source.recv_into(self.space))
+
+    def taken(self, size: int) -> bytes:
+        """The first ``size`` bytes, of their own."""
+        return bytes(self._view[:size])
+
+
 class Writer:
     """Sends batches of operations and tells which were refused."""
 
     def __init__(self, opener: Opener, packer: Packer, *, buffer: int = BUFFER) -> None:
         self._packer = packer
+        self._inbox = Inbox()
         self._socket = prepare(opener, buffer=buffer)
         self._sequence = 1
         self.port = port_of(self._socket)
@@ -136,7 +153,7 @@ class Writer:
     def _collect(self, first: int, count: int, refusals: dict[int, Refusal]) -> bool:
         while True:
             try:
-                data = self._socket.recv(READ)
+                data = self._inbox.read(self._socket)
             except BlockingIOError:
                 return False
             except OSError as error:
@@ -160,6 +177,7 @@ class Asker:
     def __init__(self, opener: Opener) -> None:
         self._socket = prepare(opener)
         self._sequence = 0
+        self._inbox = Inbox()
         self.interrupted = False
 
     def close(self) -> None:
@@ -177,7 +195,7 @@ class Asker:
         sequence = self._send(kind, NLM_F_REQUEST | NLM_F_DUMP, body)
         while True:
             async with asyncio.timeout(_PATIENCE):
-                data = await loop.sock_recv(self._socket, READ)
+                data = self._inbox.taken(await loop.sock_recv_into(self._socket, self._inbox.space))
             piece, done = [], False
             for received in messages(data):
                 if received.sequence != sequence:
@@ -201,8 +219,7 @@ class Asker:
         sequence = self._send(kind, NLM_F_REQUEST | NLM_F_ACK | flags, body)
         answers = []
         while True:
-            data = self._socket.recv(READ)
-            for received in messages(data):
+            for received in messages(self._inbox.read(self._socket)):
                 if received.sequence != sequence:
                     continue
                 if received.kind != NLMSG_ERROR:
