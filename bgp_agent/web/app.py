@@ -27,8 +27,10 @@ STATUS_ROUTES: Final = 1_000
 TROUBLE_FIRST: Final = (
     RouteState.REFUSED, RouteState.PENDING, RouteState.STALE, RouteState.SHADOWED, RouteState.INSTALLED,
 )  # fmt: skip
-CHUNK: Final = 500
-"""Routes that are made and encoded at a time: a few milliseconds of the event loop."""
+ASK: Final = 2_000
+"""Routes asked for at a time: each time costs a look at the whole table, each route its report."""
+ENCODE: Final = 250
+"""Routes encoded at a time: a few milliseconds of the event loop."""
 PROBE_BURST: Final = 10
 PROBE_RATE: Final = 5.0
 """Probes asked for over HTTP: at most so many at once, and so many a second after that."""
@@ -61,9 +63,10 @@ class Allowance:
 async def status_routes(reporter: Reporter) -> list[RouteReport]:
     """The routes of ``/status``: at most :data:`STATUS_ROUTES`, refused and pending ones first."""
     chosen: list[RouteReport] = []
+    counts = reporter.metrics().routes  # a state that no route has need not be looked for in a large table
     for state in TROUBLE_FIRST:
         left = STATUS_ROUTES - len(chosen)
-        if left:
+        if left and counts.get(state):
             chosen += reporter.routes(state=state, prefix=None, cursor=None, limit=left).routes
             await asyncio.sleep(0)
     return chosen
@@ -105,19 +108,19 @@ class Views:
     ) -> AsyncIterator[bytes]:
         opening, joint, left, after = b'{"total":%d,"routes":[', b"", limit, cursor
         while True:
-            found = self._reporter.routes(state=state, prefix=prefix, cursor=after, limit=min(CHUNK, left))
+            found = self._reporter.routes(state=state, prefix=prefix, cursor=after, limit=min(ASK, left))
             if opening:
                 yield opening % found.total
                 opening = b""
-            if found.routes:
-                yield joint + b",".join(_encode(encode.route(one)) for one in found.routes)
+            for start in range(0, len(found.routes), ENCODE):
+                yield joint + b",".join(_encode(encode.route(one)) for one in found.routes[start : start + ENCODE])
                 joint = b","
+                await asyncio.sleep(0)
             left -= len(found.routes)
             if found.cursor is None or left <= 0 or not found.routes:
                 yield b'],"cursor":%s}\n' % _encode(found.cursor)
                 return
             after = parse_prefix(found.cursor)
-            await asyncio.sleep(0)
 
     async def explain(self, request: web.Request) -> web.Response:
         """``/explain?for=``: what happens to a packet for it."""

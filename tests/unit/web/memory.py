@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -65,7 +66,7 @@ class Memory:
         self.hub = EventHub(subscribers=2, backlog=4)
         self.table: dict[Prefix, RouteReport] = {}
         self.add(route("192.168.2.0/26"))
-        self.figures = Figures({RouteState.INSTALLED: 1}, reload_failures=2)
+        self.figures = Figures({}, reload_failures=2)
         self.probed: list[str] = []
         self.failure: Exception | None = None
 
@@ -112,7 +113,7 @@ class Memory:
         return self.hub.subscribe()
 
     def metrics(self) -> Figures:
-        return self.figures
+        return replace(self.figures, routes=Counter(one.state for one in self.table.values()))
 
 
 @asynccontextmanager

@@ -311,3 +311,16 @@ async def test_the_places_for_readers_are_bounded_and_come_back(http: aiohttp.Cl
                 await asyncio.sleep(0)
         async with http.get("/events") as fourth:
             assert fourth.status == 200
+
+
+async def test_an_answer_of_many_pieces_holds_each_route_once(
+    http: aiohttp.ClientSession, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "ASK", 7)
+    monkeypatch.setattr(app, "ENCODE", 3)
+    memory.add(*(route(f"10.0.{n}.0/24") for n in range(50)))
+    for limit in (1, 3, 7, 8, 20, 51, 52):
+        page = await body(http, f"/routes?limit={limit}")
+        wanted = [f"10.0.{n}.0/24" for n in range(50)] + ["192.168.2.0/26"]
+        assert [one["prefix"] for one in page["routes"]] == wanted[:limit]
+        assert page["cursor"] == (wanted[limit - 1] if limit < 51 else None)
