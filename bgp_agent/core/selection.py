@@ -1,10 +1,9 @@
 """Best paths: which of the peers' offers for a prefix forward its packets (RFC 4271 section 9.1.2.2).
 
 Candidates are compared by, in this order: is the session alive (a stale path loses to any live one), local
-preference, length of the AS path, origin, external before internal, MED among paths of one neighbouring AS. What is
+preference, length of the AS path, origin, MED among paths of one neighbouring AS, external before internal. What is
 still equal after that is used together, as ECMP, up to ``kernel.max_paths`` next hops; the lowest peer address names
-the best of them.
-Paths whose next hop does not resolve take no part.
+the best of them. Paths whose next hop does not resolve take no part.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from bgp_agent.core.prefix import Address, address_text
+from bgp_agent.core.prefix import Address, address_text, parse_address
 from bgp_agent.core.values import Hop, Path, Unicast
 
 Resolve: TypeAlias = Callable[[Address], "tuple[tuple[Hop, ...], str]"]
@@ -51,10 +50,15 @@ class Selection:
         return (self.used or tuple(c.path for c in self.candidates))[0]
 
 
-def _rank(candidate: Candidate) -> tuple[int, int, int, int, int]:
+def _rank(candidate: Candidate) -> tuple[bool, int, int, int]:
     path = candidate.path
     preference = path.local_preference if candidate.internal and path.local_preference is not None else 100
-    return (candidate.stale, -preference, len(path.as_path), path.origin, candidate.internal)
+    return (candidate.stale, -preference, len(path.as_path), path.origin)
+
+
+def _peer_order(candidate: Candidate) -> tuple[int, Address]:
+    address = parse_address(candidate.path.peer)
+    return len(address), address
 
 
 def _lowest_med(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -69,25 +73,27 @@ def _lowest_med(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 
 def select(candidates: Sequence[Candidate], resolve: Resolve, max_paths: int) -> Selection:
-    """Decide among one prefix's candidates (at least one), in the order of the peers' addresses."""
-    kept = tuple(candidates)
+    """Decide among one prefix's candidates (at least one, in any order)."""
+    kept = tuple(sorted(candidates, key=_peer_order))
     welcome = [c for c in kept if c.refused is None]
     if not welcome:
         return Selection(kept, (), None, _together(kept, lambda c: c.refused or ""), refused=True)
-    resolved = {c: resolve(c.path.next_hop) for c in welcome if c.path.next_hop is not None}
-    able = [c for c in welcome if c in resolved and resolved[c][0]]
+    resolved = {c: resolve(c.path.next_hop) if c.path.next_hop else ((), "there is none") for c in welcome}
+    able = [c for c in welcome if resolved[c][0]]
     if not able:
-        reason = _together(welcome, lambda c: f"the next hop {_hop_text(c)} does not resolve: {resolved[c][1]}")
+        reason = _together(welcome, lambda c: f"the next hop {_hop_text(c)}does not resolve: {resolved[c][1]}")
         return Selection(kept, (), None, f"waiting: {reason}")
     first = min(map(_rank, able))
     equal = _lowest_med([c for c in able if _rank(c) == first])
+    equal = [c for c in equal if not c.internal] or equal
     hops = sorted({hop for c in equal for hop in resolved[c][0]})[:max_paths]
-    used = tuple(c.path for c in equal)
-    return Selection(kept, used, Unicast(tuple(hops)), _words(equal, kept), stale=equal[0].stale)
+    used = [c for c in equal if not set(resolved[c][0]).isdisjoint(hops)]
+    words = _words(used, len(equal) - len(used), len(kept) - len(equal))
+    return Selection(kept, tuple(c.path for c in used), Unicast(tuple(hops)), words, stale=used[0].stale)
 
 
 def _hop_text(candidate: Candidate) -> str:
-    return address_text(candidate.path.next_hop) if candidate.path.next_hop else "none"
+    return f"{address_text(candidate.path.next_hop)} " if candidate.path.next_hop else ""
 
 
 def _together(candidates: Sequence[Candidate], reason: Callable[[Candidate], str]) -> str:
@@ -98,9 +104,9 @@ def _together(candidates: Sequence[Candidate], reason: Callable[[Candidate], str
     return "; ".join(f"{peer}: {words}" for peer, words in reasons.items())
 
 
-def _words(used: Sequence[Candidate], candidates: Sequence[Candidate]) -> str:
+def _words(used: Sequence[Candidate], cut: int, others: int) -> str:
     peers = " and ".join(c.path.peer for c in used)
     if used[0].stale:
         return f"kept from {peers}, whose session is lost; no live peer offers it"
-    others = len(candidates) - len(used)
-    return f"learned from {peers}" + (f", better than {others} other{'s' * (others > 1)}" if others else "")
+    more = f"; {cut} as good above kernel.max_paths" if cut else ""
+    return f"learned from {peers}" + (f", better than {others} other{'s' * (others > 1)}" if others else "") + more
