@@ -47,7 +47,11 @@ _SPECIAL_SET: Final = PrefixSet(SPECIAL)
 
 @dataclass(frozen=True, slots=True)
 class ImportPolicy:
-    """The rules, as values. A changed rule is a new policy; the router then judges every prefix again."""
+    """The rules, as values. A changed rule is a new policy; the router then judges every prefix again.
+
+    Nothing outside of the pools is ever accepted, so of all that must not be touched only what overlaps a pool is
+    asked about for each prefix: mostly nothing.
+    """
 
     pools: PrefixSet
     own_asn: int
@@ -57,14 +61,21 @@ class ImportPolicy:
     subnets: PrefixSet = field(default_factory=PrefixSet)  # on the node's links
     peers: frozenset[Address] = frozenset()
     networks: tuple[tuple[Prefix, str], ...] = ()  # VNet prefixes, service CIDRs: (prefix, what it is)
-    guarded: tuple[tuple[Address, str], ...] = field(init=False)  # addresses inside the pools that no route may hold
+    inside: tuple[tuple[PrefixSet, str], ...] = field(init=False)  # nothing inside of these, and the words
+    guarded: tuple[tuple[Address, str], ...] = field(init=False)  # addresses that no route may hold
 
     def __post_init__(self) -> None:
-        """Find the few addresses that a prefix inside the pools could hold at all: mostly none."""
-        named = [(address, "this node's own address") for address in sorted(self.own_addresses)]
-        named += [(address, "the peer") for address in sorted(self.peers)]
-        inside = tuple((a, words) for a, words in named if self.pools.covering(host(a)) is not None)
-        object.__setattr__(self, "guarded", inside)
+        """Find what overlaps the pools."""
+        named = [(PrefixSet([special]), f"{words} addresses") for special, words in SPECIAL.items()]
+        named.append((self.refuse, "import.refuse"))
+        named.append((PrefixSet(p for p in self.subnets if not is_host(p)), "the node's subnet"))
+        named += [(PrefixSet([known]), words) for known, words in self.networks]
+        near = tuple((found, words) for members, words in named if len(found := members.overlapping(self.pools)))
+        addresses = [(a, "this node's own address") for a in sorted(self.own_addresses)]
+        addresses += [(a, "the peer") for a in sorted(self.peers)]
+        held = tuple((a, words) for a, words in addresses if self.pools.covering(host(a)) is not None)
+        object.__setattr__(self, "inside", near)
+        object.__setattr__(self, "guarded", held)
 
 
 def special_use(address: Address) -> str | None:
@@ -73,23 +84,25 @@ def special_use(address: Address) -> str | None:
     return SPECIAL[found] if found is not None else None
 
 
-def refuse_path(policy: ImportPolicy, path: Path, asn: int) -> str | None:
-    """Why no prefix with these attributes is welcome from a peer of ``asn``; None when they are fine."""
+def refuse_path(policy: ImportPolicy, path: Path, asn: int, family: Family) -> str | None:
+    """Why no prefix of ``family`` with these attributes is welcome from a peer of ``asn``; None when they are fine."""
     if path.error is not None:
         return path.error
     if asn == policy.own_asn:
-        return _refuse_next_hop(policy, path.next_hop)
+        return _refuse_next_hop(policy, path.next_hop, family)
     if not path.as_path:
         return "an empty AS path from an external peer"
     count = path.as_path.count(policy.own_asn)
     if count > policy.allow_own_as:
         return f"our own AS {policy.own_asn} is {count} times in the AS path; bgp.allow_own_as is {policy.allow_own_as}"
-    return _refuse_next_hop(policy, path.next_hop)
+    return _refuse_next_hop(policy, path.next_hop, family)
 
 
-def _refuse_next_hop(policy: ImportPolicy, next_hop: Address | None) -> str | None:
+def _refuse_next_hop(policy: ImportPolicy, next_hop: Address | None, family: Family) -> str | None:
     if next_hop is None:
         return "no next hop (RFC 7606 section 7.3)"
+    if family_of(next_hop) is not family:
+        return f"the next hop {address_text(next_hop)} is of the other family"
     if next_hop in policy.own_addresses:
         return f"the next hop {address_text(next_hop)} is this node's own address"
     kind = special_use(next_hop)
@@ -100,43 +113,41 @@ def _refuse_next_hop(policy: ImportPolicy, next_hop: Address | None) -> str | No
 class OwnBlocks:
     """What the prefix rules must know of the node's own blocks.
 
-    ``covered``: own blocks whose blackhole stands, which makes a covering route safe. ``in_use``: is this host
+    ``standing``: does the blackhole of an own block stand, which makes a covering route safe. ``in_use``: is this host
     address in use on the node itself.
     """
 
     blocks: PrefixSet
-    standing: frozenset[Prefix]
+    standing: Callable[[Prefix], bool]
     in_use: Callable[[Prefix], bool]
 
 
-def refuse_prefix(policy: ImportPolicy, own: OwnBlocks, prefix: Prefix, next_hop_family: Family) -> str | None:
+def refuse_prefix(policy: ImportPolicy, own: OwnBlocks, prefix: Prefix) -> str | None:
     """Why this prefix is not welcome, whoever offers it; None when it is."""
-    pool = policy.pools.covering(prefix)
-    if pool is None:
+    if policy.pools.covering(prefix) is None:
         return _outside(policy, prefix)
-    if family_of(prefix) is not next_hop_family:
-        return f"its next hop is of the other family ({next_hop_family.value})"
-    special = _SPECIAL_SET.covering(prefix)
-    if special is not None:
-        return f"{SPECIAL[special]} addresses are never routed"
     block = own.blocks.covering(prefix)
-    if block is not None:
-        reason = _inside_own(own, block, prefix)
-        if reason is not None:
-            return reason
-    if prefix[-1] < own.blocks.longest(prefix):
+    reason = _inside_own(own, block, prefix) if block is not None else None
+    if reason is None and prefix[-1] < own.blocks.longest(prefix):
         reason = _covers_own(own, prefix)
-        if reason is not None:
-            return reason
-    return _touches_the_node(policy, own, prefix)
+    if reason is not None or block is not None:
+        return reason
+    for members, words in policy.inside:
+        found = members.covering(prefix)
+        if found is not None:
+            return f"inside {words} {prefix_text(found)}"
+    for address, words in policy.guarded:
+        if _holds(prefix, address) and own.blocks.covering(host(address)) is None:
+            return f"it holds {words} {address_text(address)}"
+    return None
 
 
 def _outside(policy: ImportPolicy, prefix: Prefix) -> str:
     if prefix[-1] == 0:
         return "the default route is never learned"
-    pools = ", ".join(sorted(prefix_text(pool) for pool in policy.pools if len(pool) == len(prefix)))
-    family = family_of(prefix).value
-    return f"outside the pools ({pools})" if pools else f"there is no {family} pool"
+    family = family_of(prefix)
+    pools = ", ".join(prefix_text(pool) for pool in sorted(policy.pools) if family_of(pool) is family)
+    return f"outside the pools ({pools})" if pools else f"there is no {family.value} pool"
 
 
 def _inside_own(own: OwnBlocks, block: Prefix, prefix: Prefix) -> str | None:
@@ -151,24 +162,8 @@ def _inside_own(own: OwnBlocks, block: Prefix, prefix: Prefix) -> str | None:
 
 def _covers_own(own: OwnBlocks, prefix: Prefix) -> str | None:
     for block in own.blocks:
-        if block not in own.standing and covers(prefix, block):
+        if covers(prefix, block) and not own.standing(block):
             return f"it covers this node's own block {prefix_text(block)}, whose blackhole is not in place"
-    return None
-
-
-def _touches_the_node(policy: ImportPolicy, own: OwnBlocks, prefix: Prefix) -> str | None:
-    inside = policy.refuse.covering(prefix)
-    if inside is not None:
-        return f"import.refuse lists {prefix_text(inside)}"
-    subnet = policy.subnets.covering(prefix)
-    if subnet is not None and not is_host(subnet):
-        return f"inside the node's subnet {prefix_text(subnet)}"
-    for address, words in policy.guarded:
-        if _holds(prefix, address) and own.blocks.covering(host(address)) is None:
-            return f"it holds {words} {address_text(address)}"
-    for known, words in policy.networks:
-        if covers(known, prefix):
-            return f"inside {words} {prefix_text(known)}"
     return None
 
 
