@@ -20,15 +20,15 @@ from lab.topology import Lab, short_folder
 PROGRAMS: Final = {"bird": "bird2", "birdc": "bird2", "ip": "iproute2", "nsenter": "util-linux", "ping": "iputils-ping"}
 
 TRY: Final = """
-[bold]Look inside[/] (from another terminal, in this folder):
-  make lab-shell NODE=node-a      a shell on a node; node-b, node-c, fabric and pods such as pod-c1 work too
-  then on a node:
-    bgp-agent status              peers, blocks, routes, and the reason of each state
-    bgp-agent routes              what was learned, and who the network hands it to
-    bgp-agent explain 192.168.3.2 what happens to a packet for that pod, and why
-    bgp-agent probe 192.168.3.0/26
-    ip route                      the kernel's own view: bgp-agent's routes have protocol 179
-    $EDITOR $BLOCKS               the node's block file: add a block, save, and watch the others learn it
+[bold]Look inside[/], from another terminal in this folder:
+  make lab-shell NODE=node-a        a shell; node-b, node-c, fabric, pod-c1 too
+and there, on a node:
+  bgp-agent status                  peers, blocks, routes, and why
+  bgp-agent routes                  what was learned, and who really gets it
+  bgp-agent explain 192.168.3.2     what happens to a packet for that pod
+  bgp-agent probe 192.168.3.0/26    ask the network now
+  ip route                          the kernel: our routes have protocol 179
+  nano $BLOCKS                      the block file: add one, see the others learn
 Ctrl-C here ends the lab; nothing stays behind."""
 AGAIN: Final = "\n[bold]make lab KEEP=1[/] keeps it up, to look inside and to break things."
 
