@@ -13,7 +13,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
@@ -28,7 +30,7 @@ from bgp_agent.control.server import ControlServer
 from bgp_agent.core.fib import Fib
 from bgp_agent.core.nexthop import NextHops
 from bgp_agent.core.peers import established
-from bgp_agent.core.prefix import Family, Prefix, parse_address, prefix_text
+from bgp_agent.core.prefix import Family, Prefix, host, parse_address, prefix_text
 from bgp_agent.core.reports import Verified
 from bgp_agent.core.router import Actions, Change, Router
 from bgp_agent.core.values import Blocks, SpeakerEvent
@@ -37,6 +39,7 @@ from bgp_agent.kernel import Changed, Kernel
 from bgp_agent.lock import locked
 from bgp_agent.log import configure, set_level
 from bgp_agent.notify import notify, watchdog
+from bgp_agent.probe import setup
 from bgp_agent.probe.service import Prober
 from bgp_agent.reporting import Identity, Reports
 from bgp_agent.sources.file import FileSource
@@ -53,6 +56,8 @@ ADDRESS_RETRY: Final = 1.0
 LOOK: Final = 1.0
 #: States that somebody should look at.
 _LOUD: Final = frozenset({"down", "stale", "refused", "notification", "misdelivered", "lost"})
+_ATTEMPT: Final = re.compile(r"closing connection$|connection to \S+ closed$")
+_LEVELS: Final = frozenset({"debug", "info", "warning", "error"})
 _SUBJECTS: Final = {"peer": "peer", "block": "block", "route": "prefix", "verified": "prefix", "source": "source"}
 
 
@@ -75,14 +80,17 @@ class Agent:
         self.next_hops = next_hops
         self.router = Router(translate.settings(config), self.fib, next_hops, time.monotonic())
         self.source = FileSource(config.blocks.path, translate.pools(config), self._on_source)
-        self.speaker = Speaker(self.state_dir / "speaker.sock", self._on_speaker, spawn=spawn, clock=time.monotonic)
-        self.prober = Prober(config.node.name or "", config.probe.port, self._on_verified)
+        self.speaker = Speaker(self.state_dir / "speaker.sock", self._on_speaker, spawn=spawn, peer_log=_exabgp_log)
+        self.prober = Prober(
+            config.node.name or "", config.probe.port, self._on_verified, in_use=lambda a: next_hops.in_use(host(a))
+        )
         self.reports = Reports(
             identity=Identity(config.node.name or "", str(loaded.path)), router=self.router, kernel=self.kernel,
             speaker=self.speaker, prober=self.prober, clock=time.monotonic,
         )  # fmt: skip
         self._watch = Watch(loaded.files, lambda _: self.reload())
         self._kernel_ready = asyncio.Event()
+        self._probe_changed = asyncio.Event()
         self._stop = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._settling = False
@@ -134,8 +142,24 @@ class Agent:
             group.create_task(self.source.run(), name="source")
             group.create_task(self._find_address(), name="node address")
             group.create_task(self.speaker.run(), name="speaker")
-            if self.config.probe.mode == "auto":
-                group.create_task(self.prober.run(), name="probe")
+            group.create_task(self._probing(), name="probe")
+
+    async def _probing(self) -> None:
+        """Run the probe as configured, and run it anew when that changes. With mode off nothing of it is left."""
+        while True:
+            self._probe_changed.clear()
+            port = self.prober.port = self.config.probe.port
+            async with asyncio.TaskGroup() as group:
+                task = group.create_task(self.prober.run()) if self.config.probe.mode == "auto" else None
+                if task is None:
+                    self.prober.reason = "probe.mode is off"
+                await self._probe_changed.wait()
+                if task is not None:
+                    task.cancel()
+            try:
+                setup.remove(socket.socket, port)
+            except setup.SetupError as error:
+                log.warning("the probe's old rules stay", port=port, reason=str(error))
 
     async def _look_around(self) -> None:
         """Once a second: what no callback tells."""
@@ -238,6 +262,8 @@ class Agent:
             self.source.reconfigure(config.blocks.path, translate.pools(config))
             self.router.configure(translate.settings(config), time.monotonic())
             self._tell_prober()
+            if {"probe.mode", "probe.port"} & set(live):
+                self._probe_changed.set()
         if self._address_known:
             self._tell_speaker()  # also when only a password file changed
         self._settle()
@@ -348,6 +374,13 @@ class Agent:
     def _on_timer(self) -> None:
         self.router.handle_timer(time.monotonic())
         self._settle()
+
+
+def _exabgp_log(peer: str, level: str, line: str) -> None:
+    """ExaBGP's own words in our log. That a peer which is away cannot be reached is said by the peer's state, once."""
+    if _ATTEMPT.search(line):
+        level = "debug"
+    getattr(log, level if level in _LEVELS else "warning")("exabgp", peer=peer, line=line)
 
 
 def run_agent(loaded: Loaded) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -67,6 +68,8 @@ class Reports:
         self._prober = prober
         self._clock = clock
         self.verified: dict[Prefix, Verified] = {}
+        self._states: dict[Prefix, RouteState] = {}
+        self._states_of = -1  # the router's revision that _states was made for
 
     def _wall(self, moment: float) -> float:
         return time.time() - (self._clock() - moment)
@@ -91,7 +94,7 @@ class Reports:
             config=ConfigReport(
                 identity.config_path, identity.config_loaded, identity.config_problem, identity.restart_needed
             ),
-            routes_total=sum(1 for _ in views.prefixes(router)),
+            routes_total=len(self._known_states()),
         )
 
     def _headline(self, mode: str, *, ready: bool, unready: str) -> str:
@@ -114,10 +117,16 @@ class Reports:
     ) -> RoutePage:
         """One page, in the order of the prefixes."""
         router = self._router
-        states = {p: views.state_of(router, p) for p in views.prefixes(router)}
-        chosen = select(states, state=state, prefix=prefix, cursor=cursor, limit=limit)
+        chosen = select(self._known_states(), state=state, prefix=prefix, cursor=cursor, limit=limit)
         reports = [views.route(router, p, self.verified) for p in chosen.prefixes]
         return RoutePage(tuple(r for r in reports if r is not None), chosen.total, chosen.cursor)
+
+    def _known_states(self) -> dict[Prefix, RouteState]:
+        """The state of every route, made anew only when something has changed since."""
+        if self._states_of != self._router.revision:
+            self._states_of = self._router.revision
+            self._states = views.states(self._router)
+        return self._states
 
     def explain(self, target: str) -> Explanation:
         """What happens to a packet for ``target``. Raises ValueError."""
@@ -150,7 +159,7 @@ class Reports:
 
     def metrics(self) -> Figures:
         """The numbers that :meth:`status` does not hold."""
-        return Figures(views.count(self._router), self.identity.reload_failures, self._speaker.attached)
+        return Figures(Counter(self._known_states().values()), self.identity.reload_failures, self._speaker.attached)
 
     def route(self, prefix: Prefix) -> RouteReport | None:
         """One prefix."""

@@ -12,7 +12,7 @@ peers have spoken is decided at once; it need not wait for the rest.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
@@ -87,6 +87,7 @@ class Router:
         self.rib = Rib(settings.stale_time)
         self.own = Own(settings, self.peers, fib.state)
         self.learned = Learned(self.rib, self._policy(), self._resolve, settings.max_paths)
+        self.revision = 0  # grows with everything that may change a route's or a block's state
         self.probing = True  # does anybody want to know of learned prefixes
         self.adopted: set[Prefix] = set()  # learned routes of an earlier run that nobody has judged yet
         self.guards: dict[Prefix, Unicast] = {}  # host routes to peers that are not on-link
@@ -190,9 +191,11 @@ class Router:
         guards = {host(peer.packed) for peer in self.settings.peers}
         self.adopted = {p for p, seen in found.items() if not isinstance(seen, Blackhole) and p not in guards}
 
-    def on_kernel(self, prefixes: Iterable[Prefix]) -> None:
+    def on_kernel(self, prefixes: Collection[Prefix]) -> None:
         """The kernel's state of these prefixes changed: a block may have got or lost its blackhole."""
-        self.own.touch(prefixes)
+        if prefixes:
+            self.revision += 1
+            self.own.touch(prefixes)
 
     def on_links(self, changed: AbstractSet[Address]) -> None:
         """Links, addresses or routes of others changed; ``changed``: the next hops that resolve differently now."""
@@ -229,6 +232,7 @@ class Router:
 
     def derive(self, now: float) -> Actions:
         """Decide for everything that is dirty."""
+        self.revision += self.dirty
         actions = Actions(changes=self._changes)
         self._changes = []
         self._derive_blocks(actions, now)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 from bgp_agent.core.blocks import Phase
 from bgp_agent.core.peers import Peer
@@ -110,25 +109,21 @@ def _gateways(target: Unicast) -> tuple[Address, ...]:
     return tuple(hop.gateway for hop in target.hops if hop.gateway is not None)
 
 
-def prefixes(router: Router) -> Iterator[Prefix]:
-    """Every prefix that :func:`route` has a report for, each once."""
-    yield from router.learned.routes
-    yield from router.learned.refused
-    yield from (p for p in router.adopted if p not in router.learned.routes and p not in router.learned.refused)
-    surplus = {p for table in router.rib.tables.values() for p in table.surplus}
-    known = (router.learned.routes, router.learned.refused, router.adopted)
-    yield from (p for p in surplus if not any(p in one for one in known))
-
-
-def state_of(router: Router, prefix: Prefix) -> RouteState:
-    """Only the state, for counting and filtering over all prefixes."""
-    report = route(router, prefix, {})
-    return report.state if report is not None else RouteState.PENDING
-
-
-def count(router: Router) -> Counter[RouteState]:
-    """How many prefixes are in each state."""
-    return Counter(state_of(router, prefix) for prefix in prefixes(router))
+def states(router: Router) -> dict[Prefix, RouteState]:
+    """The state of every prefix that :func:`route` has a report for."""
+    standing, refused = router.fib.standing, RouteState.REFUSED
+    found: dict[Prefix, RouteState] = {}
+    for table in router.rib.tables.values():
+        found.update(dict.fromkeys(table.surplus, refused))
+    found.update(dict.fromkeys(router.adopted, RouteState.STALE))
+    found.update(dict.fromkeys(router.learned.refused, refused))
+    for prefix, selection in router.learned.routes.items():
+        if selection.target is None:
+            found[prefix] = refused if selection.refused else RouteState.PENDING
+        else:
+            state = standing(prefix)
+            found[prefix] = RouteState.STALE if selection.stale and state is RouteState.INSTALLED else state
+    return found
 
 
 # --- the kernel and the whole ----------------------------------------------------------------------------------------
