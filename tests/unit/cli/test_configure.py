@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bgp_agent import __version__
-from bgp_agent.cli.parser import COMMANDS, seconds
+from bgp_agent.cli.parser import COMMANDS, FILES, seconds
 from tests.unit.cli.conftest import Command
 
 GOOD = "pools: [192.168.0.0/16]\nbgp: {asn: 64512, peers: [{address: 10.42.0.4, asn: 65515}]}\n"
@@ -107,6 +107,7 @@ def test_completion_knows_every_command(bgp_agent: Command, shell: str) -> None:
     text = bgp_agent("completion", shell).out
     for command in COMMANDS:
         assert re.search(rf"\b{command.name}\b", text)
+    assert FILES[shell] in text
 
 
 def test_version_names_what_a_bug_report_needs(bgp_agent: Command) -> None:
