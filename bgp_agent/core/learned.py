@@ -62,7 +62,7 @@ class Learned:
 
     def _select(self, prefix: Prefix, tables: list[PeerTable]) -> Selection:
         size = len(prefix)
-        key = (size, *[t.paths[prefix] for t in tables], *[prefix in t.stale for t in tables if t.stale])
+        key = (size, *[t.paths[prefix] for t in tables], *[t.peer for t in tables if prefix in t.stale])
         found = self._selections.get(key)
         if found is None:
             if len(self._selections) >= REMEMBERED:
@@ -90,20 +90,26 @@ class Learned:
         """Every prefix that any peer announces."""
         return {prefix for table in self.rib.tables.values() for prefix in table.paths}
 
-    def touching(self, block: Prefix) -> Iterator[Prefix]:
-        """The learned prefixes that overlap an own block: covering it, equal to it or inside it."""
+    def covering(self, block: Prefix) -> Iterator[Prefix]:
+        """The learned prefixes that cover a block, itself included."""
         tables = [t.paths for t in self.rib.tables.values() if t.paths]
-        bits = (len(block) - 1) * 8
         for length in range(length_of(block) + 1):
             wider = network_of(block, length)
             if any(wider in paths for paths in tables):
                 yield wider
-        room = bits - length_of(block)
-        if room and (2 << room) <= ENUMERATED:
+
+    def touching(self, block: Prefix) -> Iterator[Prefix]:
+        """The learned prefixes that overlap an own block: covering it, equal to it or inside it."""
+        yield from self.covering(block)
+        tables = [t.paths for t in self.rib.tables.values() if t.paths]
+        room = (len(block) - 1) * 8 - length_of(block)
+        if not room:
+            return
+        if (2 << room) <= ENUMERATED:
             yield from (p for p in _inside(block) if any(p in paths for paths in tables))
-        elif room:
-            for paths in tables:
-                yield from (p for p in paths if p != block and covers(block, p))
+            return
+        for paths in tables:
+            yield from (p for p in paths if p != block and covers(block, p))
 
     def through(self, next_hops: AbstractSet[Address]) -> list[Prefix]:
         """The prefixes for which one of these next hops is a candidate."""

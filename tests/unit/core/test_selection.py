@@ -59,8 +59,8 @@ def winners(*candidates: Candidate) -> set[str]:
         pytest.param(offer(A), offer(B, med=1), id="a missing MED is the lowest"),
         pytest.param(offer(A, internal=True, med=1), offer(B, med=2), id="MED comes before external over internal"),
         pytest.param(offer(A), offer(B, internal=True), id="external beats internal"),
-        pytest.param(offer(A, as_path=(1, 2, 3)), offer(B, hop="10.99.0.1", as_path=(1,)), id="a next hop that resolves"),
-        pytest.param(offer(A, as_path=(1, 2, 3)), offer(B, refused="why", as_path=(1,)), id="a path that policy lets in"),
+        pytest.param(offer(A, as_path=(1, 2, 3)), offer(B, hop="10.99.0.1", as_path=(1,)), id="it resolves"),
+        pytest.param(offer(A, as_path=(1, 2, 3)), offer(B, refused="why", as_path=(1,)), id="policy lets it in"),
     ],
 )  # fmt: skip
 def test_the_better_path_wins_alone(better: Candidate, worse: Candidate) -> None:
