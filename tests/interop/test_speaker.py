@@ -16,6 +16,7 @@ from bgp_agent.core.prefix import parse_prefix
 from bgp_agent.core.values import Announcement, AnnouncementsChanged, SessionDown, SessionUp, Update
 from bgp_agent.speaker.spawn import spawner
 from tests.interop.speaker_rig import (
+    NODE,
     NODE6,
     ROUTER,
     ROUTER6,
@@ -162,7 +163,7 @@ async def test_host_killed_leaves_no_exabgp_and_the_next_one_starts_clean(rig: R
         host.wait()
         await until("no ExaBGP is left", lambda: not rig.exabgps, 2)
         assert agent.established(), "losing the host is no evidence about the peer"
-        assert not agent.speaker.attached
+        await until("the loss of the host is noticed", lambda: not agent.speaker.attached)
         rig.start_host()
         await until("the old session is known to be over", lambda: agent.of(SessionDown))
         await until("announced again by the new host", lambda: agent.established() and bird.routes())
@@ -352,10 +353,10 @@ async def test_peer_whose_packets_were_lost_is_back_within_5_s(rig: Rig) -> None
     agent.speaker.set_peers({ROUTER: definition(hold_time=6)})
     async with agent.running():
         await until("the session is up", agent.established)
-        rig.router.ip("link set eth0 down")
+        rig.router.ip(f"route add blackhole {NODE}/32")  # the router hears us and cannot answer
         await until("down", lambda: not agent.established(), 15)
-        await asyncio.sleep(10)
-        rig.router.ip("link set eth0 up")
+        await asyncio.sleep(18)  # by now the kernel would send the next SYN of one connection only after 16 s
+        rig.router.ip(f"route del blackhole {NODE}/32")
         took = await until("the session is back", agent.established, 15)
         assert took < 5
         assert bird.established
