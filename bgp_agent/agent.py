@@ -30,7 +30,7 @@ from bgp_agent.control.server import ControlServer
 from bgp_agent.core.fib import Fib
 from bgp_agent.core.nexthop import NextHops
 from bgp_agent.core.peers import established
-from bgp_agent.core.prefix import Family, Prefix, host, parse_address, prefix_text
+from bgp_agent.core.prefix import Family, Prefix, family_of, host, parse_address, prefix_text
 from bgp_agent.core.reports import Verified
 from bgp_agent.core.router import Actions, Change, Router
 from bgp_agent.core.values import Blocks, SpeakerEvent
@@ -54,6 +54,8 @@ log: Final = structlog.get_logger("bgp_agent")
 ADDRESS_RETRY: Final = 1.0
 #: Seconds between two looks at what no callback tells.
 LOOK: Final = 1.0
+#: A step's decisions come to rest after two or three rounds; a defect must not keep the loop from everything else.
+ROUNDS: Final = 100
 #: States that somebody should look at.
 _LOUD: Final = frozenset({"down", "stale", "refused", "notification", "misdelivered", "lost"})
 _ATTEMPT: Final = re.compile(r"closing connection$|connection to \S+ closed$")
@@ -76,7 +78,8 @@ class Agent:
         self.fib = Fib(
             kernel.metric, kernel.protocol, kernel.table, install=kernel.install, interface=next_hops.interface
         )
-        self.kernel = Kernel(self.fib, next_hops, self._on_kernel)
+        families = {family_of(pool) for pool in translate.pools(config)}
+        self.kernel = Kernel(self.fib, next_hops, self._on_kernel, families=families)
         self.next_hops = next_hops
         self.router = Router(translate.settings(config), self.fib, next_hops, time.monotonic())
         self.source = FileSource(config.blocks.path, translate.pools(config), self._on_source)
@@ -305,12 +308,15 @@ class Agent:
         self._settling = True
         try:
             now = time.monotonic()
-            while True:
+            for _ in range(ROUNDS):
                 actions = self.router.derive(now)
                 self.router.on_kernel(self.kernel.flush())
                 self._act(actions)
                 if not self.router.dirty:
                     break
+            else:
+                log.error("decisions did not come to rest; the loop goes on first", rounds=ROUNDS)
+                asyncio.get_running_loop().call_later(LOOK, self._settle)
         finally:
             self._settling = False
         self._arm()
