@@ -71,10 +71,15 @@ def _link_number(index: int) -> str:
     return f"link {index}"
 
 
+def _never(_index: int) -> None:
+    return None
+
+
 class Fib:
     """Our routes as they shall be and as they are. Pure; ``now`` is monotonic seconds.
 
     ``install`` False: nothing is ever written, everything is still read. ``interface`` names a link for the reasons.
+    ``down`` tells why nothing can be sent over a link: a route over it is not tried before :meth:`retry_now`.
     """
 
     def __init__(
@@ -85,6 +90,7 @@ class Fib:
         *,
         install: bool = True,
         interface: Callable[[int], str] = _link_number,
+        down: Callable[[int], str | None] = _never,
     ) -> None:
         self.metric = metric
         self.protocol = protocol
@@ -93,6 +99,7 @@ class Fib:
         self.repaired = 0  # routes that somebody or a link took away and that we put back
         self.suspicious = False  # something was heard that only a dump can explain; the shell clears it as it dumps
         self._interface = interface
+        self._down = down
         self._routes = TableView(table, protocol, metric)
         self._holes = self._routes if table == MAIN else TableView(MAIN, protocol, metric)
         self._views = {view.table: view for view in (self._routes, self._holes)}
@@ -103,6 +110,7 @@ class Fib:
         self._retries: dict[Prefix, _Retry] = {}
         self._next_retry: float | None = None
         self._held: dict[Prefix, int] = {}  # prefixes whose very key a stranger has: his protocol
+        self._blocked: dict[Prefix, str] = {}  # prefixes whose link is down, and that sentence
         self._taken: set[Prefix] = set()  # wanted routes that went without our doing
         self._changed: set[Prefix] = set()
 
@@ -114,7 +122,7 @@ class Fib:
     def want_many(self, wanted: Iterable[tuple[Prefix, Target | None]]) -> None:
         """As :meth:`want`, for many prefixes."""
         want, due, changed = self._want, self._due, self._changed
-        dismissed, retries, held = self._dismissed, self._retries, self._held
+        dismissed, retries, held, blocked = self._dismissed, self._retries, self._held, self._blocked
         for prefix, target in wanted:
             if target is None:
                 self._unwant(prefix)
@@ -133,12 +141,15 @@ class Fib:
                 retries.pop(prefix, None)
             if held:
                 held.pop(prefix, None)
+            if blocked:
+                blocked.pop(prefix, None)
 
     def _unwant(self, prefix: Prefix) -> None:
         self._want.pop(prefix, None)
         self._taken.discard(prefix)
         self._retries.pop(prefix, None)
         self._held.pop(prefix, None)
+        self._blocked.pop(prefix, None)
         self._due.pop(prefix, None)
         if self._unread or prefix in self._routes.ours or prefix in self._holes.ours:
             self._dismissed.add(prefix)
@@ -253,13 +264,29 @@ class Fib:
         append, step, create = operations.append, self._step, Verb.CREATE
         want, ours, others, held = self._want, self._routes.ours, self._routes.others, self._held
         plain = self._holes is self._routes
+        blocked: dict[int, str | None] = {}  # by the identity of a target, for this round
+        operation: Operation | None
         for prefix in prefixes:
+            if self._blocked:
+                self._blocked.pop(prefix, None)
             target = want.get(prefix)
             # The bulk of a bulk, a new route where nobody is, in short; everything else, and the same, in _step().
             if plain and type(target) is Unicast and prefix not in ours and prefix not in others and not held:
-                append(_operation(Operation, (create, prefix, MAIN, 1, target)))
-            elif (operation := step(prefix)) is not None:
-                append(operation)
+                operation = _operation(Operation, (create, prefix, MAIN, 1, target))
+            elif (operation := step(prefix)) is None:
+                continue
+            if type(target) is Unicast and operation[4] is target:
+                key = id(target)
+                why = blocked[key] if key in blocked else blocked.setdefault(key, self._why_blocked(target))
+                if why is not None:
+                    self._blocked[prefix] = why
+                    self._changed.add(prefix)
+                    continue
+            append(operation)
+
+    def _why_blocked(self, target: Unicast) -> str | None:
+        down = {why for hop in target.hops if (why := self._down(hop.interface)) is not None}
+        return f"network unreachable: {', '.join(sorted(down))}" if down else None
 
     def _step(self, prefix: Prefix) -> Operation | None:
         target = self._want.get(prefix)
@@ -372,6 +399,7 @@ class Fib:
     def retry_now(self) -> None:
         """Links or addresses changed: what failed may work now, and waits no longer."""
         self._due.update(dict.fromkeys(self._retries))
+        self._due.update(dict.fromkeys(self._blocked))
 
     # --- what is told ------------------------------------------------------------------------------------------------
     @property
@@ -387,7 +415,7 @@ class Fib:
     @property
     def pending(self) -> int:
         """Prefixes that are not as wanted and wait to be written. One that a stranger holds does not count."""
-        return len(self._due.keys() | self._retries.keys()) if self.install else 0
+        return len(self._due.keys() | self._retries.keys() | self._blocked.keys()) if self.install else 0
 
     def in_kernel(self) -> Mapping[Prefix, Target]:
         """Every route of ours in the kernel that we could have written: unicast, and blackholes."""
@@ -447,7 +475,9 @@ class Fib:
         if self._unread:
             return "not written yet: the kernel's routes have not been read"
         retry = self._retries.get(prefix)
-        return retry.words if retry is not None else "about to be written"
+        if retry is not None:
+            return retry.words
+        return self._blocked.get(prefix, "about to be written")
 
     def _unspoken(self, prefix: Prefix) -> tuple[RouteState, str]:
         if any(prefix in view.ours for view in self._views.values()):

@@ -316,6 +316,23 @@ def test_a_dump_that_was_given_up_takes_nothing_for_gone() -> None:
     assert fib.adopted() == {P: VIA_A}
 
 
+def test_a_route_over_a_link_that_is_down_is_not_tried_until_the_link_is_back() -> None:
+    down: dict[int, str] = {2: "the link eth0 is down"}
+    fib = Fib(METRIC, OURS, down=down.get)
+    dump(fib, ours(Q, VIA_A))
+    fib.want_many([(P, BOTH), (Q, VIA_A)])
+    assert fib.operations() == []
+    assert fib.state(P) == (RouteState.PENDING, "network unreachable: the link eth0 is down")
+    assert fib.state(Q)[0] is RouteState.INSTALLED  # it stands, so nothing has to be tried
+    assert fib.pending == 1
+    fib.want(Q, Blackhole())
+    assert flush(fib) == [("replace", Q)]  # a blackhole needs no link
+    down.clear()
+    fib.retry_now()
+    assert flush(fib) == [("create", P)]
+    assert fib.pending == 0
+
+
 def test_with_install_off_nothing_is_written_and_nothing_waits() -> None:
     fib = ready(install=False)
     fib.want(P, VIA_A)

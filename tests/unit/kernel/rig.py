@@ -59,7 +59,7 @@ class Rig:
     ) -> None:  # fmt: skip
         self.node = node
         self.next_hops = NextHops(179)
-        self.fib = Fib(4096, 179, table, install=install, interface=self.next_hops.interface)
+        self.fib = Fib(4096, 179, table, install=install, interface=self.next_hops.interface, down=self.next_hops.down)
         self.told: list[Changed] = []
         self.kernel = Kernel(
             self.fib, self.next_hops, self.told.append, opener=opener or opener_in(node), buffer=buffer, period=period
