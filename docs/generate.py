@@ -14,7 +14,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
+from bgp_agent.cli import reference as commands
 from bgp_agent.config import reference
+from bgp_agent.web import reference as metrics
 
 DOCS: Final = Path(__file__).resolve().parent
 
@@ -64,6 +66,8 @@ def pages() -> dict[Path, str]:
         design: with_machines(design.read_text()),
         DOCS / "reference/config.schema.json": reference.schema_text(),
         DOCS / "reference/configuration.md": reference.page(),
+        DOCS / "reference/cli.md": commands.page(),
+        DOCS / "reference/metrics.md": metrics.page(),
     }
 
 
