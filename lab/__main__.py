@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import signal
@@ -58,7 +59,8 @@ def main() -> int:
             console.print(f"\n{verdict} after {time.monotonic() - start:.0f} s")
             console.print(TRY if keep else AGAIN)
             if keep:
-                signal.pause()
+                with contextlib.suppress(KeyboardInterrupt):  # the way to end it, not an accident
+                    signal.pause()
     except KeyboardInterrupt:
         console.print("\ninterrupted; the lab is gone")
         return 130

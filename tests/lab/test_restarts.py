@@ -62,5 +62,57 @@ def test_a_route_server_that_restarts_gets_every_block_back(lab: Lab) -> None:
     lab.wait(30)
 
 
+def test_what_changed_while_an_agent_was_away_is_true_when_it_is_back(lab: Lab) -> None:
+    away, other = lab.nodes["node-a"], lab.nodes["node-c"]
+    other.own([*other.plan.blocks, "192.168.3.64/26"])
+    wait_for("node-a has the block", lambda: _has(lab, "node-a", "192.168.3.64/26"), 10)
+    away.end_agent(signal.SIGKILL)
+    other.own([*other.plan.blocks, "192.168.3.128/26"])
+    wait_for("node-b has the change", lambda: _has(lab, "node-b", "192.168.3.128/26"), 10)
+    assert _has(lab, "node-a", "192.168.3.64/26"), "a kernel without an agent keeps what it has"
+    away.start_agent()
+    wait_for("node-a has the new block", lambda: _has(lab, "node-a", "192.168.3.128/26"), 20)
+    wait_for("node-a has let go of the old one", lambda: not _has(lab, "node-a", "192.168.3.64/26"), 20)
+
+
+def test_a_frozen_agent_catches_up(lab: Lab) -> None:
+    frozen, other = lab.nodes["node-a"], lab.nodes["node-c"]
+    assert frozen.agent is not None
+    frozen.agent.send_signal(signal.SIGSTOP)
+    other.own([*other.plan.blocks, "192.168.3.192/26"])
+    wait_for("node-b has the new block", lambda: _has(lab, "node-b", "192.168.3.192/26"), 10)
+    assert not _has(lab, "node-a", "192.168.3.192/26")
+    frozen.agent.send_signal(signal.SIGCONT)
+    wait_for("node-a has it too", lambda: _has(lab, "node-a", "192.168.3.192/26"), 10)
+
+
+def test_a_node_whose_agent_and_speaker_are_both_killed_keeps_its_routes_and_comes_back(lab: Lab) -> None:
+    node = lab.nodes["node-b"]
+    assert node.speaker is not None
+    before = sorted(node.routes())
+    node.end_agent(signal.SIGKILL)
+    node.speaker.kill()
+    node.speaker.wait()
+    wait_for("the route servers have noticed", lambda: not lab.fabric.birds["rs-0"].established("node-b"), 40)
+    assert sorted(node.routes()) == before
+    node.start_agent()
+    node.start_speaker()
+    lab.wait()
+
+
+def test_a_block_that_moves_is_delivered_to_its_new_owner(lab: Lab) -> None:
+    old, new, block = lab.nodes["node-b"], lab.nodes["node-c"], "192.168.9.0/26"
+    old.own([*old.plan.blocks, block])
+    wait_for("node-a is told that node-b has it", lambda: proofs.probe(lab.nodes["node-a"], block, "node-b").right, 10)
+    old.own(old.plan.blocks)
+    new.own([*new.plan.blocks, block])
+    wait_for("node-a is told that node-c has it", lambda: proofs.probe(lab.nodes["node-a"], block, "node-c").right, 10)
+    wait_for("node-b's blackhole has become the route to it", lambda: _has(lab, "node-b", block), 10)
+
+
+def _has(lab: Lab, name: str, block: str) -> bool:
+    return any(line.startswith(f"{block} via") for line in lab.nodes[name].routes())
+
+
 def _peer(lab: Lab, name: str, address: str) -> str:
     return next(str(peer["state"]) for peer in lab.nodes[name].status()["peers"] if peer["address"] == address)
