@@ -9,13 +9,15 @@ its whole table again, or when the time is up. Who says that a table is whole di
   Route Server is one of those: it never sends an End-of-RIB.
 
 The agent may be started beside a session that has stood for days. It then knows nothing of what the peer told before,
-asks for a refresh, and the same rules say when it has heard everything; until then the peer is *unheard*.
+asks for a refresh, and the same rules say when it has heard everything; until then the peer is *unheard*. It may also
+lose sight of a session that goes on: what the peer does not tell again after that was withdrawn meanwhile.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Final
 
 from bgp_agent.core.prefix import Family, Prefix, family_of
@@ -27,6 +29,14 @@ LONGEST: Final = 60.0
 REFRESH_LIMIT: Final = 300.0
 #: How many refused surplus prefixes of one peer are remembered by name.
 SURPLUS_NAMES: Final = 1000
+
+
+class Whole(Enum):
+    """How it is known that a peer has told its whole table."""
+
+    MARKED = "marked"  # it says so: End-of-RIB, or the end of an enhanced refresh
+    SILENCE = "silence"  # it says nothing more
+    NEVER = "never"  # the session is older than we are, and the peer does not tell again
 
 
 @dataclass(slots=True)
@@ -43,7 +53,9 @@ class PeerTable:
     stale: dict[Prefix, float] = field(default_factory=dict)
     refreshing: dict[Family, set[Prefix]] = field(default_factory=dict)
     surplus: dict[Prefix, None] = field(default_factory=dict)  # in the order they came
-    surplus_dropped: bool = False  # more came than are remembered by name
+    surplus_dropped: set[Family] = field(default_factory=set)  # of these more came than are remembered by name
+    unconfirmed: set[Prefix] = field(default_factory=set)  # told before the session was out of sight, not again since
+    taken_back: set[Prefix] = field(default_factory=set)  # withdrawn by an unheard peer before it told them
     awaiting: set[Family] = field(default_factory=set)  # families whose whole table has not been heard
     up: bool = False
     reason: str = ""  # why the session is down, while paths are stale
@@ -52,10 +64,31 @@ class PeerTable:
     stale_at: float | None = None
     forget_refresh_at: float | None = None
     unheard: bool = True  # since the agent started the peer has not told its whole table, nor has its time run out
+    heard_by: float | None = None  # an unheard peer is waited for until then, and longer while its session stands
 
     def timers(self) -> Iterable[float]:
         """When this table wants to be looked at again."""
-        return (t for t in (self.quiet_at, self.limit_at, self.stale_at, self.forget_refresh_at) if t is not None)
+        waited = self.heard_by if self.unheard and not self.up else None
+        moments = (self.quiet_at, self.limit_at, self.stale_at, self.forget_refresh_at, waited)
+        return (t for t in moments if t is not None)
+
+    def heard(self) -> None:
+        """The whole table was told, or was waited for long enough."""
+        self.unheard, self.heard_by = False, None
+        self.taken_back.clear()
+
+    def forget_surplus(self, family: Family | None = None) -> None:
+        """What was refused will be told again (of one family, or all), or is gone with the session."""
+        if family is None:
+            self.surplus.clear()
+            self.surplus_dropped.clear()
+            return
+        self.surplus = {p: None for p in self.surplus if family_of(p) is not family}
+        self.surplus_dropped.discard(family)
+
+    def spoke_of(self, prefix: Prefix) -> bool:
+        """Has the peer said anything of the prefix, be it good or bad."""
+        return prefix in self.paths or prefix in self.taken_back
 
 
 class Rib:
@@ -69,7 +102,7 @@ class Rib:
 
     # --- peers -------------------------------------------------------------------------------------------------------
     def add_peer(self, peer: str, limit: int) -> None:
-        """Know a peer; a changed limit takes effect with the next refresh."""
+        """Know a peer. A raised limit asks for the surplus; a lowered one refuses what came last."""
         table = self.tables.get(peer)
         if table is None:
             self.tables[peer] = PeerTable(peer, limit)
@@ -77,6 +110,9 @@ class Rib:
         grown, table.limit = limit > table.limit, limit
         if grown and (table.surplus or table.surplus_dropped):
             self.wants_refresh.add(peer)
+        for prefix in list(table.paths)[limit:]:
+            self._forget(table, prefix)
+            self._refuse(table, prefix)
 
     def remove_peer(self, peer: str) -> None:
         """Forget a peer and everything it told: the configuration says so, which is evidence."""
@@ -84,16 +120,21 @@ class Rib:
         if table is not None:
             self.dirty.update(table.paths)
 
-    def session_up(self, peer: str, families: Iterable[Family], now: float) -> None:
+    def session_up(
+        self, peer: str, families: Iterable[Family], now: float, whole: Whole = Whole.SILENCE
+    ) -> None:  # fmt: skip
         """The session stands: from now on the peer tells its table."""
         table = self.tables[peer]
+        if table.up and whole is not Whole.NEVER:  # it was out of sight and may be another session by now
+            table.unconfirmed = table.paths.keys() - table.stale.keys()
+            table.refreshing.clear()
         table.up, table.reason = True, ""
         table.awaiting = set(families)
-        table.quiet_at, table.limit_at = now + QUIET, now + LONGEST
+        table.quiet_at = now + QUIET if whole is Whole.SILENCE else None
+        table.limit_at = None if whole is Whole.NEVER else now + LONGEST
         table.stale_at = None  # swept when the table is whole; the limit above bounds it
-        table.surplus.clear()
-        table.surplus_dropped = False
-        for prefix in [p for p in table.stale if family_of(p) not in table.awaiting]:
+        table.forget_surplus()
+        for prefix in [p for p in (*table.stale, *table.unconfirmed) if family_of(p) not in table.awaiting]:
             self._remove(table, prefix)
 
     def session_down(self, peer: str, reason: str, now: float) -> None:
@@ -104,10 +145,12 @@ class Rib:
         self._expect(table, now)
         table.awaiting.clear()
         table.refreshing.clear()
+        table.unconfirmed.clear()
+        table.forget_surplus()
         table.quiet_at = table.limit_at = table.forget_refresh_at = None
         if was_up:
             table.stale = dict.fromkeys(table.paths, now + self.stale_time) | table.stale
-            table.stale_at = min(table.stale.values(), default=now)
+            table.stale_at = min(table.stale.values(), default=None)
             self.dirty.update(table.paths)
             self.handle_timer(now)  # a stale_time of 0 gives up at once
 
@@ -117,8 +160,8 @@ class Rib:
             self._expect(table, now)
 
     def _expect(self, table: PeerTable, now: float) -> None:
-        if table.unheard and not table.up and table.stale_at is None:
-            table.stale_at = now + self.stale_time
+        if table.unheard and not table.up and table.heard_by is None:
+            table.heard_by = now + self.stale_time
 
     # --- routes ------------------------------------------------------------------------------------------------------
     def take(self, event: Update | EndOfRib | RefreshBegin | RefreshEnd, now: float) -> None:
@@ -130,7 +173,7 @@ class Rib:
                 self.end_of_rib(event.peer, event.family)
             case RefreshBegin():
                 self.refresh_begin(event.peer, event.family, now)
-            case RefreshEnd():
+            case _:
                 self.refresh_end(event.peer, event.family)
 
     def apply(self, update: Update, now: float) -> None:
@@ -144,11 +187,13 @@ class Rib:
             if len(table.paths) + len(prefixes) > table.limit:
                 prefixes = self._within_limit(table, prefixes)  # noqa: PLW2901  # the rest is surplus
             table.paths.update(dict.fromkeys(prefixes, path))
-            if table.stale:
-                for prefix in prefixes:
-                    table.stale.pop(prefix, None)
-            for marks in table.refreshing.values():
-                marks.difference_update(prefixes)
+            for waiting in (table.stale, table.surplus):
+                if waiting:
+                    for prefix in prefixes:
+                        waiting.pop(prefix, None)
+            for marks in (*table.refreshing.values(), table.unconfirmed, table.taken_back):
+                if marks:
+                    marks.difference_update(prefixes)
             self.dirty.update(prefixes)
 
     def _within_limit(self, table: PeerTable, prefixes: tuple[Prefix, ...]) -> tuple[Prefix, ...]:
@@ -160,24 +205,43 @@ class Rib:
             elif room > 0:
                 room -= 1
                 kept.append(prefix)
-            elif len(table.surplus) < SURPLUS_NAMES:
-                table.surplus[prefix] = None
             else:
-                table.surplus_dropped = True
+                self._refuse(table, prefix)
         return tuple(kept)
+
+    def _refuse(self, table: PeerTable, prefix: Prefix) -> None:
+        if len(table.surplus) < SURPLUS_NAMES:
+            table.surplus[prefix] = None
+        elif prefix not in table.surplus:
+            table.surplus_dropped.add(family_of(prefix))
 
     def _withdraw(self, table: PeerTable, prefix: Prefix) -> None:
         if prefix in table.paths:
             self._remove(table, prefix)
-            if table.surplus or table.surplus_dropped:
-                self.wants_refresh.add(table.peer)
         elif prefix in table.surplus:
             del table.surplus[prefix]
+        elif table.unheard and len(table.taken_back) < table.limit:
+            table.taken_back.add(prefix)
+            self.dirty.add(prefix)
 
     def _remove(self, table: PeerTable, prefix: Prefix) -> None:
+        self._forget(table, prefix)
+        if table.surplus or table.surplus_dropped:  # there is room now
+            self.wants_refresh.add(table.peer)
+
+    def _forget(self, table: PeerTable, prefix: Prefix) -> None:
         table.paths.pop(prefix, None)
         table.stale.pop(prefix, None)
+        table.unconfirmed.discard(prefix)
         self.dirty.add(prefix)
+
+    def take_refreshes(self) -> list[str]:
+        """The peers to ask for their tables again, once. What was surplus is then told again."""
+        wanted, self.wants_refresh = self.wants_refresh, set()
+        asked = [peer for peer in sorted(wanted) if peer in self.tables and self.tables[peer].up]
+        for peer in asked:
+            self.tables[peer].forget_surplus()
+        return asked
 
     # --- whole tables ------------------------------------------------------------------------------------------------
     def end_of_rib(self, peer: str, family: Family) -> None:
@@ -189,8 +253,8 @@ class Rib:
         table = self.tables[peer]
         table.refreshing[family] = {p for p in table.paths if family_of(p) is family}
         table.forget_refresh_at = now + REFRESH_LIMIT
-        table.surplus.clear()
-        table.surplus_dropped = False
+        table.unconfirmed -= table.refreshing[family]  # this refresh tells of them
+        table.forget_surplus(family)
 
     def refresh_end(self, peer: str, family: Family) -> None:
         """What was not told again is gone (RFC 7313 section 4)."""
@@ -205,11 +269,11 @@ class Rib:
         if not table.up:
             return
         table.awaiting -= families
-        for prefix in [p for p in table.stale if family_of(p) in families]:
+        for prefix in [p for p in (*table.stale, *table.unconfirmed) if family_of(p) in families]:
             self._remove(table, prefix)
         if not table.awaiting:
             table.quiet_at = table.limit_at = None
-            table.unheard = False
+            table.heard()
 
     # --- time --------------------------------------------------------------------------------------------------------
     def next_timer(self) -> float | None:
@@ -225,8 +289,9 @@ class Rib:
             due = [t for t in (table.quiet_at, table.limit_at) if t is not None]
             if due and now >= min(due):
                 self._complete(table, set(table.awaiting))
+            if not table.up and table.heard_by is not None and now >= table.heard_by:
+                table.heard()
             if table.stale_at is not None and now >= table.stale_at:
-                table.unheard = False
                 for prefix in [p for p, deadline in table.stale.items() if now >= deadline]:
                     self._remove(table, prefix)
                 table.stale_at = min(table.stale.values(), default=None)

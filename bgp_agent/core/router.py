@@ -24,7 +24,7 @@ from bgp_agent.core.nexthop import NextHops
 from bgp_agent.core.own import Own
 from bgp_agent.core.peers import Peer
 from bgp_agent.core.prefix import Address, Prefix, PrefixSet, host, prefix_text
-from bgp_agent.core.rib import Rib
+from bgp_agent.core.rib import Rib, Whole
 from bgp_agent.core.seen import Seen
 from bgp_agent.core.selection import Selection
 from bgp_agent.core.settings import Settings
@@ -162,7 +162,7 @@ class Router:
         match event:
             case SessionUp():
                 peer.on_up(event, now)
-                self.rib.session_up(peer.address, event.families, now)
+                self.rib.session_up(peer.address, event.families, now, _whole(event))
                 self.own.touch(self.own.table.blocks)
             case SessionDown():
                 peer.on_down(event, now)
@@ -178,7 +178,7 @@ class Router:
                 unknown = [p for p in event.announced if not self.own.table.held(p)]
                 self.own.table.adopt(unknown, announced=True, now=now)
                 self.own.touch((*event.announced, *event.withdrawn, *(p for p, _ in event.refused)))
-            case Notified():
+            case _:
                 way = "sent" if event.sent else "received"
                 words = f"NOTIFICATION {way}: {event.code}/{event.subcode} {event.message}".strip()
                 self._changes.append(Change("peer", peer.address, "notification", words))
@@ -243,8 +243,7 @@ class Router:
         if self.own.table.synced_once:
             actions.complete = [address for address in self.peers if address not in self.completed]
             self.completed.update(actions.complete)
-        actions.refresh = [p for p in self.rib.wants_refresh if p in self.peers and self.peers[p].established]
-        self.rib.wants_refresh.clear()
+        actions.refresh = self.rib.take_refreshes()
         return actions
 
     def _derive_blocks(self, actions: Actions, now: float) -> None:
@@ -292,7 +291,7 @@ class Router:
                 if self.probing:
                     self._note(actions, prefix, before, after)
             if adopted and prefix in adopted:
-                if any(prefix not in table.paths for table in settling):
+                if not all(table.spoke_of(prefix) for table in settling):
                     continue  # a peer that may offer it has not spoken: what stands, stands
                 adopted.discard(prefix)
             if prefix in guards:
@@ -365,3 +364,10 @@ class Router:
                 state = "refused" if selection.refused else "accepted" if selection.target else "pending"
                 change = Change("route", prefix_text(prefix), state, selection.reason)
             actions.changes.append(change)
+
+
+def _whole(session: SessionUp) -> Whole:
+    """How the peer lets us know that it has told its whole table (RFC 4724, RFC 7313, RFC 2918)."""
+    if not session.adopted:
+        return Whole.MARKED if session.graceful_restart else Whole.SILENCE
+    return {"enhanced": Whole.MARKED, "plain": Whole.SILENCE}.get(session.refresh, Whole.NEVER)
