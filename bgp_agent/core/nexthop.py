@@ -62,6 +62,7 @@ class NextHops:
     def __init__(self, protocol: int) -> None:
         self.protocol = protocol
         self.revision = 0  # grows with each change of anything known here
+        self.news = 0  # grows with each message about links and addresses that changed something
         self._links: dict[int, Link] = {}
         self._addresses: set[InterfaceAddress] = set()
         self._own: frozenset[Address] = frozenset()
@@ -79,6 +80,7 @@ class NextHops:
             return False
         self._links[link.index] = link
         self.revision += 1
+        self.news += 1
         return True
 
     def link_gone(self, index: int) -> bool:
@@ -86,6 +88,7 @@ class NextHops:
         if self._links.pop(index, None) is None:
             return False
         self.revision += 1
+        self.news += 1
         return True
 
     def address(self, address: InterfaceAddress, *, present: bool = True) -> bool:
@@ -95,6 +98,7 @@ class NextHops:
         (self._addresses.add if present else self._addresses.discard)(address)
         self._own = frozenset(entry.address for entry in self._addresses)
         self.revision += 1
+        self.news += 1
         return True
 
     def replace_links(self, links: Iterable[Link]) -> bool:

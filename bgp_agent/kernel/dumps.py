@@ -43,12 +43,7 @@ async def read_all(asker: Asker, reader: Reader, fib: Fib, next_hops: NextHops, 
 
     Raises OSError and :class:`WireError`; what had been read until then stays, and nothing counts as gone.
     """
-    links = next_hops.replace_links(
-        await _rows(asker, RTM_GETLINK, IFINFOMSG.pack(0, 0, 0, 0, 0, 0), RTM_NEWLINK, read_link)
-    )
-    links |= next_hops.replace_addresses(
-        await _rows(asker, RTM_GETADDR, IFADDRMSG.pack(0, 0, 0, 0, 0), RTM_NEWADDR, read_address)
-    )
+    links = await _read_links(asker, next_hops)
     changed = False
     for family in (_AF_INET, _AF_INET6):
         try:
@@ -66,6 +61,18 @@ async def routes(asker: Asker, reader: Reader, table: int) -> AsyncIterator[list
     body = RTMSG.pack(0, 0, 0, 0, table if table < 256 else 0, 0, 0, 0, 0) + attribute(RTA_TABLE, U32.pack(table))
     async for piece in asker.dump(RTM_GETROUTE, body):
         yield _read(piece, RTM_NEWROUTE, reader.read)
+
+
+async def _read_links(asker: Asker, next_hops: NextHops) -> bool:
+    """Links and addresses; returns whether they were not as known. What was heard while they were read is newer."""
+    for _ in range(_TRIES):
+        before = next_hops.news
+        links = await _rows(asker, RTM_GETLINK, IFINFOMSG.pack(0, 0, 0, 0, 0, 0), RTM_NEWLINK, read_link)
+        addresses = await _rows(asker, RTM_GETADDR, IFADDRMSG.pack(0, 0, 0, 0, 0), RTM_NEWADDR, read_address)
+        if next_hops.news == before:
+            changed = next_hops.replace_links(links)
+            return next_hops.replace_addresses(addresses) or changed
+    return True  # news upon news: each asks for another dump
 
 
 async def _read_table(asker: Asker, reader: Reader, table: int, fib: Fib, next_hops: NextHops) -> None:

@@ -35,6 +35,7 @@ from bgp_agent.kernel.wire import WireError
 PERIOD: Final = 10.0  # seconds between dumps when nothing happens
 _NEAREST: Final = 0.02  # seconds from one dump to the next, at least
 _SHARE: Final = 3  # and so many times what the last one took
+_FARTHEST: Final = 2.0  # but never more seconds than this
 _LEISURE: Final = 30  # a dump with nothing to look for takes at most such a part of the time
 _QUIET: Final = 10.0  # seconds in which the same refusal is logged once
 _REOPEN: Final = (0.1, 5.0)  # seconds until the sockets are opened again: first, and at most
@@ -236,9 +237,9 @@ class Kernel:
                 self._settle()
             at = nearest if self._dump_asked or self._fib.suspicious else period
             if now >= at:
-                await self._dump(asker)
-                nearest = self._clock() + max(_NEAREST, _SHARE * (self._clock() - now))
-                period = self._clock() + max(self._period, _LEISURE * (self._clock() - now))
+                took = await self._dump(asker)
+                nearest = self._clock() + min(max(_NEAREST, _SHARE * took), _FARTHEST)
+                period = self._clock() + max(self._period, _LEISURE * took)
                 continue
             timer = self._fib.next_timer()
             wait = (at if timer is None else min(at, timer)) - now
@@ -248,11 +249,13 @@ class Kernel:
             self._wake.clear()
         raise self._broken
 
-    async def _dump(self, asker: Asker) -> None:
-        """Read everything, and close the differences that show."""
+    async def _dump(self, asker: Asker) -> float:
+        """Read everything, and close the differences that show. Returns the seconds that the reading took."""
+        started = self._clock()
         fib = self._fib
         self._dump_asked = fib.suspicious = False
         links, sysctls = await read_all(asker, self._reader, fib, self._next_hops, self.sysctls)
+        took = self._clock() - started
         self.reason = ""
         if fib.table != MAIN and fib.install:
             try:
@@ -265,6 +268,7 @@ class Kernel:
         ready = fib.ready and not self.ready
         self.ready = fib.ready
         self._settle(links=links, sysctls=sysctls, ready=ready)
+        return took
 
     def _settle(self, *, links: bool = False, sysctls: bool = False, ready: bool = False) -> None:
         """Tell and write. What makes others decide anew is told before anything is written, the rest after it."""

@@ -12,15 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bgp_agent.core.fib import Fib, Operation, Verb
-from bgp_agent.core.nexthop import NextHops
+from bgp_agent.core.nexthop import Link, NextHops
 from bgp_agent.core.prefix import parse_prefix
 from bgp_agent.core.values import Blackhole
 from bgp_agent.kernel.dumps import read_all
+from bgp_agent.kernel.links import IFINFOMSG
 from bgp_agent.kernel.listen import Heard, Listener
 from bgp_agent.kernel.routes import Packer, Reader
 from bgp_agent.kernel.sockets import Asker, Writer
 from bgp_agent.kernel.sysctl import Sysctls
-from bgp_agent.kernel.wire import NLMSG_DONE, NLMSG_ERROR, WireError, message
+from bgp_agent.kernel.wire import NLMSG_DONE, NLMSG_ERROR, U32, WireError, attribute, message
 
 
 class Fake(socket.socket):
@@ -118,6 +119,29 @@ async def test_an_interrupted_dump_is_asked_for_again_and_nothing_counts_as_gone
     fib = await read([*answers, message(NLMSG_DONE, 0x12, 5, DONE)])
     assert not fib.ready
     assert fib.suspicious
+
+
+async def test_a_link_that_went_down_while_links_were_read_is_not_taken_for_up() -> None:
+    """The row was read before; the message is newer."""
+    next_hops, old = NextHops(179), Link(7, "eth0", up=True, running=True, mtu=1500)
+    down = Link(7, "eth0", up=False, running=False, mtu=1500)
+    row = message(
+        16, 2, 1, IFINFOMSG.pack(0, 0, 1, 7, 0x41, 0) + attribute(3, b"eth0\0") + attribute(4, U32.pack(1500))
+    )
+    next_hops.replace_links([old])
+    with kernel_side() as (ours, kernel):
+        asker = Asker(lambda: ours)
+        kernel.send(row)
+        reading = asyncio.create_task(read_all(asker, Reader(), Fib(4096, 179), next_hops, Sysctls()))
+        await asyncio.sleep(0)
+        next_hops.link(down)
+        kernel.send(message(NLMSG_DONE, 2, 1, DONE))
+        for at in range(2, 8):
+            late = row.replace(b"\x41\0\0\0", bytes(4))[:8] + struct.pack("=I", at) + row[12:].replace(b"\x41", b"\0")
+            kernel.send((late if at == 3 else b"") + message(NLMSG_DONE, 2, at, DONE))
+        async with asyncio.timeout(5):
+            await reading
+    assert next_hops.links() == (down,)
 
 
 async def test_what_is_left_of_a_dump_that_was_given_up_is_passed_over() -> None:
