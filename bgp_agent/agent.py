@@ -17,14 +17,14 @@ import re
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 import structlog
 
 from bgp_agent import translate
-from bgp_agent.config import Config, ConfigError, Loaded, changes, load, with_address
+from bgp_agent.config import Changes, ConfigError, Loaded, changes, load, with_address
 from bgp_agent.control import client
 from bgp_agent.control.server import ControlServer
 from bgp_agent.core.fib import Fib
@@ -42,6 +42,7 @@ from bgp_agent.notify import notify, watchdog
 from bgp_agent.probe import setup
 from bgp_agent.probe.service import Prober
 from bgp_agent.reporting import Identity, Reports
+from bgp_agent.rolling import Rolling
 from bgp_agent.sources.file import FileSource
 from bgp_agent.sources.watch import Watch
 from bgp_agent.speaker.client import Speaker
@@ -72,7 +73,7 @@ class Agent:
         self.config = config
         self.state_dir = Path(config.state_dir)
         self._environ = environ
-        self._address_known = False
+        self._told = False  # does the speaker know the peers: the node's address is known
         next_hops = NextHops(config.kernel.protocol)
         kernel = config.kernel
         self.fib = Fib(
@@ -91,6 +92,7 @@ class Agent:
             identity=Identity(config.node.name or "", str(loaded.path)), router=self.router, kernel=self.kernel,
             speaker=self.speaker, prober=self.prober, clock=time.monotonic,
         )  # fmt: skip
+        self.rolling = Rolling(self.speaker.set_peers, self._stands)
         self._watch = Watch(loaded.files, lambda _: self.reload())
         self._kernel_ready = asyncio.Event()
         self._probe_changed = asyncio.Event()
@@ -145,6 +147,7 @@ class Agent:
             group.create_task(self.source.run(), name="source")
             group.create_task(self._find_address(), name="node address")
             group.create_task(self.speaker.run(), name="speaker")
+            group.create_task(self.rolling.run(), name="changed peers, one by one")
             group.create_task(self._probing(), name="probe")
 
     async def _probing(self) -> None:
@@ -203,11 +206,11 @@ class Agent:
             self.config = with_address(self.config)
         except OSError:
             return False
-        self._address_known = True
+        self._told = True
         identity = self.reports.identity
         identity.address, identity.address6 = self.config.node.address or "", self.config.node.address6
         self.router.configure(translate.settings(self.config), time.monotonic())
-        self._tell_speaker()
+        self.rolling.want(translate.definitions(self.config))
         for peer, export in self.router.own.exports.items():  # what was decided before there was anybody to tell
             self.speaker.announce(peer, dict(export.wanted))
             if peer in self.router.completed:
@@ -216,13 +219,13 @@ class Agent:
         self._settle()
         return True
 
-    def _tell_speaker(self) -> None:
-        self.speaker.set_peers(translate.definitions(self.config))
-
     def _tell_prober(self) -> None:
         self.router.probing = self.config.probe.mode == "auto"
         self.prober.pools(translate.pools(self.config))
         self.prober.uplinks(self._uplinks())
+
+    def _stands(self, address: str) -> bool:
+        return address in self.router.peers and self.router.peers[address].established
 
     def _uplinks(self) -> set[str]:
         """The links by which packets for the pools come in: of the node's address, and of the ways to the peers."""
@@ -242,33 +245,32 @@ class Agent:
         identity = self.reports.identity
         try:
             loaded = load(self.loaded.path, self._environ)
-            new = with_address(loaded.config) if self._address_known else loaded.config
-        except (ConfigError, OSError) as error:
+        except ConfigError as error:
             identity.config_problem = str(error)
             identity.reload_failures += 1
             log.error("the new configuration is refused; the last good one goes on", reason=str(error))  # noqa: TRY400
             return
         identity.config_problem = None
-        self._watch.replace(loaded.files)
-        self._take(changes(self.config, new).config, changes(self.config, new).live, changes(self.config, new).restart)
         identity.config_loaded = time.time()
+        self._watch.replace(loaded.files)
+        new = with_address(loaded.config, lambda _: self.config.node.address or "") if self._told else loaded.config
+        self._take(changes(self.config, new))
 
-    def _take(self, config: Config, live: Sequence[str], restart: Sequence[str]) -> None:
-        self.config = config
-        identity = self.reports.identity
-        identity.restart_needed = tuple(restart)
-        if restart:
-            log.warning("changed keys that need a restart keep their old values", keys=list(restart))
-        if live:
-            log.info("configuration reloaded", changed=list(live))
+    def _take(self, changed: Changes) -> None:
+        self.config = config = changed.config
+        if changed.restart and changed.restart != self.reports.identity.restart_needed:
+            log.warning("changed keys that need a restart keep their old values", keys=list(changed.restart))
+        self.reports.identity.restart_needed = changed.restart
+        if changed.live:
+            log.info("configuration reloaded", changed=list(changed.live))
             set_level(config.log.level)
             self.source.reconfigure(config.blocks.path, translate.pools(config))
             self.router.configure(translate.settings(config), time.monotonic())
             self._tell_prober()
-            if {"probe.mode", "probe.port"} & set(live):
+            if {"probe.mode", "probe.port"} & set(changed.live):
                 self._probe_changed.set()
-        if self._address_known:
-            self._tell_speaker()  # also when only a password file changed
+        if self._told:
+            self.rolling.want(translate.definitions(config))  # also when only a password file changed
         self._settle()
 
     # --- news --------------------------------------------------------------------------------------------------------
@@ -298,7 +300,8 @@ class Agent:
             before = self.reports.verified.get(prefix)
             self.reports.verified[prefix] = answer
             if before is None or (before.state, before.node) != (answer.state, answer.node):
-                self._say_verified(prefix, answer)
+                change = Change("verified", prefix_text(prefix), answer.state, answer.reason)
+                self._say(change, log.debug if answer.state == "delivered" and before is None else None)
 
     # --- settling ----------------------------------------------------------------------------------------------------
     def _settle(self) -> None:
@@ -330,6 +333,7 @@ class Agent:
             self.speaker.refresh(peer)
         if actions.own is not None:
             self.prober.own(actions.own)
+            self.reports.forget_released(actions.own)
         for prefix, owner in actions.learned:
             self.prober.learned(prefix, owner)
         for prefix in actions.forgotten:
@@ -338,9 +342,9 @@ class Agent:
         for change in actions.changes:
             self._say(change)
 
-    def _say(self, change: Change) -> None:
+    def _say(self, change: Change, level: Callable[..., object] | None = None) -> None:
         """One line in the log and one event at ``/events`` for each change."""
-        level = log.warning if change.state in _LOUD else log.info
+        level = level or (log.warning if change.state in _LOUD else log.info)
         level(
             change.kind,
             **{_SUBJECTS.get(change.kind, "subject"): change.subject},
@@ -348,9 +352,6 @@ class Agent:
             reason=change.reason,
         )
         self.reports.publish(change)
-
-    def _say_verified(self, prefix: Prefix, answer: Verified) -> None:
-        self._say(Change("verified", prefix_text(prefix), answer.state, answer.reason))
 
     # --- for the control socket --------------------------------------------------------------------------------------
     def drain(self, *, on: bool) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from bgp_agent import __version__
 from bgp_agent.core import explain as explaining
 from bgp_agent.core import views
-from bgp_agent.core.prefix import Address, Prefix, address_of, is_host
+from bgp_agent.core.prefix import Address, Prefix, PrefixSet, address_of, is_host
 from bgp_agent.core.reports import (
     ConfigReport,
     Explanation,
@@ -70,6 +70,11 @@ class Reports:
         self.verified: dict[Prefix, Verified] = {}
         self._states: dict[Prefix, RouteState] = {}
         self._states_of = -1  # the router's revision that _states was made for
+
+    def forget_released(self, own: PrefixSet) -> None:
+        """Keep answers only for prefixes that are still own blocks or learned."""
+        for prefix in [p for p in self.verified if p not in own and p not in self._router.learned.routes]:
+            del self.verified[prefix]
 
     def _wall(self, moment: float) -> float:
         return time.time() - (self._clock() - moment)
