@@ -77,7 +77,12 @@ class Agent:
         next_hops = NextHops(config.kernel.protocol)
         kernel = config.kernel
         self.fib = Fib(
-            kernel.metric, kernel.protocol, kernel.table, install=kernel.install, interface=next_hops.interface
+            kernel.metric,
+            kernel.protocol,
+            kernel.table,
+            install=kernel.install,
+            interface=next_hops.interface,
+            down=next_hops.down,
         )
         families = {family_of(pool) for pool in translate.pools(config)}
         self.kernel = Kernel(self.fib, next_hops, self._on_kernel, families=families)
