@@ -56,6 +56,7 @@ class Block:
     since: float
     until: float | None = None
     adopted: bool = False  # found announced or in the kernel; the source has not named it yet
+    told: bool = False  # found announced
 
 
 class OwnBlockTable:
@@ -85,15 +86,17 @@ class OwnBlockTable:
         phase = Phase.OFFERED if announced else Phase.GATED
         for prefix in prefixes:
             known = self.blocks.get(prefix)
+            self.dirty.add(prefix)
             if known is None:
-                self.blocks[prefix] = Block(prefix, phase, now, adopted=True)
-            elif announced and known.phase is Phase.GATED:
+                self.blocks[prefix] = Block(prefix, phase, now, adopted=True, told=announced)
+                if self.synced_once and prefix not in self.source.blocks:
+                    self._event(prefix, "unwanted", now)
+                continue
+            known.told = known.told or announced
+            if announced and known.phase is Phase.GATED:
                 known.phase = Phase.OFFERED
             elif announced and known.phase is Phase.RELEASING:
                 known.phase, known.until = Phase.WITHDRAWING, None
-            self.dirty.add(prefix)
-            if self.synced_once and prefix not in self.source.blocks:
-                self._event(prefix, "unwanted", now)
 
     def gate_open(self, prefix: Prefix, now: float) -> None:
         """Packets for the block would be forwarded: it may be announced."""
@@ -138,6 +141,11 @@ class OwnBlockTable:
         """Is this one of the node's own blocks, wanted or not withdrawn everywhere yet."""
         block = self.blocks.get(prefix)
         return block is not None and block.phase is not Phase.RELEASING
+
+    def unread(self, prefix: Prefix) -> bool:
+        """Was the block only found in the kernel: that says that it was ours, not that it was announced."""
+        block = self.blocks[prefix]
+        return block.adopted and not block.told
 
     def in_phase(self, phase: Phase) -> list[Prefix]:
         """The blocks in a phase, in the order in which they came."""

@@ -72,7 +72,7 @@ class Own:
             return
         if block.phase is Phase.GATED and self.gate(prefix) is None:
             self.table.gate_open(prefix, now)
-        offered = block.phase is Phase.OFFERED and not self.drained and not self._unread(prefix)
+        offered = block.phase is Phase.OFFERED and not self.drained and not self.table.unread(prefix)
         for export in self.exports.values():
             if offered:
                 export.offer(prefix)
@@ -81,11 +81,6 @@ class Own:
         if block.phase is Phase.WITHDRAWING and not self.holders(prefix):
             self.table.acknowledged(prefix, now)
         self.table.dirty.discard(prefix)  # its own steps need no second look
-
-    def _unread(self, prefix: Prefix) -> bool:
-        """A blackhole found in the kernel says that the block was ours, not that it was announced."""
-        block = self.table.blocks[prefix]
-        return block.adopted and not self.holders(prefix)
 
     def holders(self, prefix: Prefix) -> list[str]:
         """The established peers that have acknowledged the block."""

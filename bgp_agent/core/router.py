@@ -175,9 +175,8 @@ class Router:
                 self.own.touch(self.own.table.blocks)
             case AnnouncementsChanged():
                 peer.on_announcements(event)
-                unknown = [p for p in event.announced if not self.own.table.held(p)]
-                self.own.table.adopt(unknown, announced=True, now=now)
-                self.own.touch((*event.announced, *event.withdrawn, *(p for p, _ in event.refused)))
+                self.own.table.adopt(event.announced, announced=True, now=now)
+                self.own.touch((*event.withdrawn, *(p for p, _ in event.refused)))
             case _:
                 way = "sent" if event.sent else "received"
                 words = f"NOTIFICATION {way}: {event.code}/{event.subcode} {event.message}".strip()
