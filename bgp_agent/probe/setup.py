@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from bgp_agent.core.prefix import Address, Family, Prefix, family_of, length_of, network
+from bgp_agent.kernel.wire import NLM_F_CREATE, NLM_F_EXCL, attribute
 from bgp_agent.probe import netlink
-from bgp_agent.probe.netlink import Netlink, attribute, attributes
+from bgp_agent.probe.netlink import Netlink, attribute_map
 
 PREFERENCE: Final = 100
 PROTOCOL: Final = 179
@@ -105,7 +106,7 @@ def _rules(kernel: Netlink, port: int, family: Family) -> set[Rule]:
     out: set[Rule] = set()
     for payload in kernel.dump(netlink.RTM_GETRULE, _RULE.pack(_domain(family), *[0] * 8)):
         length = payload[1]
-        seen = attributes(payload[_RULE.size :])
+        seen = attribute_map(payload, _RULE.size)
         if payload[7] == _FR_ACT_TO_TBL and _FRA_DST in seen and seen.items() >= _rule_marks(port).items():
             name = seen.get(_FRA_IIFNAME, b"").rstrip(b"\0").decode(errors="replace")
             out.add(Rule(name, network(Address(seen[_FRA_DST]), length)))
@@ -140,7 +141,7 @@ def _routes(kernel: Netlink, port: int, family: Family) -> set[Prefix]:
     try:
         for payload in kernel.dump(netlink.RTM_GETROUTE, _ROUTE.pack(_domain(family), *[0] * 8) + table):
             _, length, _, _, _, protocol, _, kind, _ = _ROUTE.unpack_from(payload)
-            seen = attributes(payload[_ROUTE.size :])
+            seen = attribute_map(payload, _ROUTE.size)
             if (protocol, kind, seen.get(_RTA_TABLE)) == (PROTOCOL, _RTN_LOCAL, struct.pack("=I", port)):
                 address = seen.get(_RTA_DST, bytes(4 if family is Family.IPV4 else 16))
                 out.add(network(Address(address), length))
@@ -159,7 +160,7 @@ def _tolerant(kernel: Netlink, kind: int, message: bytes) -> None:
     """Write; it is no error that somebody else was faster, in either direction."""
     making = kind in (netlink.RTM_NEWRULE, netlink.RTM_NEWROUTE)
     try:
-        kernel.request(kind, netlink.NLM_F_CREATE | netlink.NLM_F_EXCL if making else 0, message)
+        kernel.request(kind, NLM_F_CREATE | NLM_F_EXCL if making else 0, message)
     except FileExistsError:
         if not making:
             raise

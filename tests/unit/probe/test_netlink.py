@@ -4,36 +4,25 @@ import socket
 import struct
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from bgp_agent.kernel.wire import NLMSG_ERROR
 from bgp_agent.probe import netlink
-from bgp_agent.probe.netlink import Netlink, attribute, attributes
-
-
-@given(st.dictionaries(st.integers(0, 0x3FFF), st.binary(max_size=40), max_size=8))
-def test_what_is_written_is_read_back(wanted: dict[int, bytes]) -> None:
-    assert attributes(b"".join(attribute(kind, value) for kind, value in wanted.items())) == wanted
-
-
-@given(st.binary(max_size=200))
-def test_any_bytes_are_read_to_an_end(data: bytes) -> None:
-    attributes(data)
+from bgp_agent.probe.netlink import Netlink
 
 
 def test_a_cut_off_answer_is_an_error_not_a_loop() -> None:
     ours, kernel = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with kernel, Netlink(lambda *_: ours) as talking:
         kernel.send(struct.pack("=IHHII", 4, 24, 0, 1, 0))
-        with pytest.raises(OSError, match="cut off"):
+        with pytest.raises(OSError, match="makes no sense"):
             talking.request(netlink.RTM_NEWROUTE, 0, b"")
 
 
 def test_answers_to_somebody_else_are_passed_over_and_ours_is_raised() -> None:
     ours, kernel = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with kernel, Netlink(lambda *_: ours) as talking:
-        kernel.send(struct.pack("=IHHIIi", 20, netlink.NLMSG_ERROR, 0, 77, 0, 0))
-        kernel.send(struct.pack("=IHHIIi", 20, netlink.NLMSG_ERROR, 0, 1, 0, -1))
+        kernel.send(struct.pack("=IHHIIi", 20, NLMSG_ERROR, 0, 77, 0, 0))
+        kernel.send(struct.pack("=IHHIIi", 20, NLMSG_ERROR, 0, 1, 0, -1))
         with pytest.raises(PermissionError):
             talking.request(netlink.RTM_NEWROUTE, 0, b"")
 
