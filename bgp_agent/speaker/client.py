@@ -1,14 +1,16 @@
 """The agent's side of the speaker: attaches to the host, keeps a session for each peer, and hands on what they tell.
 
-Losing the host says nothing about any peer: sessions are detached and keep what they know until a host is back and
-tells how things stand. Whatever the order of attaching, defining and announcing, the outcome is the same: the host runs
-exactly the wanted peers, and each session knows the whole wanted set.
+Losing the connection says nothing about any peer: sessions are detached and keep what they know until a host tells how
+things stand. A socket at which nobody listens for :data:`GONE` seconds does say something: the host has ended, ExaBGPs
+end with their host, and so every session has ended too. Whatever the order of attaching, defining and announcing, the
+outcome is the same: the host runs exactly the wanted peers, and each session knows the whole wanted set.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -28,6 +30,8 @@ FIRST_PAUSE: Final = 0.02
 LONGEST_PAUSE: Final = 1.0
 #: Seconds between two starts of a host.
 SPAWN_AGAIN: Final = 10.0
+#: Seconds without anybody at the socket after which the sessions have ended; a host that is started again takes less.
+GONE: Final = 3.0
 
 Deliver = Callable[[list[SpeakerEvent]], None]
 Maintenance = Callable[[float], Awaitable[None]]
@@ -62,6 +66,7 @@ class Speaker:
         self._hosted: dict[str, str] = {}  # what the host runs: address -> fingerprint
         self._ready = False
         self._boot: str | None = None
+        self._nobody_since: float | None = None  # nobody listens at the socket
         self._events: list[SpeakerEvent] = []
         self._dirty: set[str] = set()
         self._pumping = False
@@ -151,8 +156,10 @@ class Speaker:
             )
         except OSError as error:
             self.reason = f"no speaker answers at {self._path}: {error.strerror or error}"
+            self._nobody_answers(error)
             self._spawn_host()
             return False
+        self._nobody_since = None
         self._connection = connection
         connection.send(message(Kind.HELLO, protocol=VERSION, version=bgp_agent.__version__))
         good = False
@@ -164,6 +171,20 @@ class Speaker:
             self._connection = None
         self._detach(reason)
         return good
+
+    def _nobody_answers(self, error: OSError) -> None:
+        """Only these two errors say that no host runs; without a right or a descriptor nothing is known."""
+        if error.errno not in {errno.ENOENT, errno.ECONNREFUSED}:
+            return
+        now = self._clock()
+        self._nobody_since = now if self._nobody_since is None else self._nobody_since
+        if now - self._nobody_since < GONE:
+            return
+        ended = Snapshot("stopped", established=False, since=time.time(), problem="the speaker is not running")
+        for address, peer in self._peers.items():
+            peer.session.attached(ended, now)
+            self._dirty.add(address)
+        self._pump()
 
     def _spawn_host(self) -> None:
         now = self._clock()

@@ -10,6 +10,7 @@ import pytest
 
 from bgp_agent.core.prefix import parse_prefix
 from bgp_agent.core.values import Announcement, PeerProblem, SessionDown, SessionUp, SpeakerEvent
+from bgp_agent.speaker import client
 from bgp_agent.speaker.client import Speaker
 from bgp_agent.speaker.definition import PeerDefinition
 from bgp_agent.speaker.protocol import VERSION, FrameReader, Kind, Lines, Message, Snapshot, lines, message
@@ -176,6 +177,24 @@ async def test_losing_the_host_is_no_evidence_and_the_same_epoch_goes_on(rig: Ri
         await attach(rig, host, state(PEER, established=True))
         await asyncio.sleep(0.05)
         assert not [event for event in rig.events if isinstance(event, SessionDown)]
+
+
+async def test_sessions_of_a_host_that_is_gone_for_good_have_ended(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ExaBGPs end with their host: nobody at its socket for a while is evidence, and no peer stays "established"."""
+    monkeypatch.setattr(client, "GONE", 0.2)
+    rig.speaker.set_peers({PEER.address: PEER})
+    async with FakeHost(rig.path).running() as host:
+        await attach(rig, host, state(PEER, established=True))
+        await until(lambda: rig.events)
+    await until(lambda: [event for event in rig.events if isinstance(event, SessionDown)])
+    told = PeerProblem(PEER.address, "the speaker is not running")
+    await until(lambda: told in rig.events)
+    await asyncio.sleep(0.3)
+    assert rig.events.count(told) == 1, "said once, however often nobody answers"
+    async with FakeHost(rig.path, boot="two").running() as host:
+        await attach(rig, host, state(PEER, established=True, epoch=8))
+        await until(lambda: isinstance(rig.events[-1], SessionUp))
+        assert PeerProblem(PEER.address, None) in rig.events
 
 
 @pytest.mark.parametrize("states", [(), (state(PEER, "starting", epoch=0),), (state(PEER, established=True, epoch=8),)])
