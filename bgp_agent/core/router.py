@@ -23,7 +23,7 @@ from bgp_agent.core.learned import Learned
 from bgp_agent.core.nexthop import NextHops
 from bgp_agent.core.own import Own
 from bgp_agent.core.peers import Peer
-from bgp_agent.core.prefix import Address, Prefix, PrefixSet, host, prefix_text
+from bgp_agent.core.prefix import Address, Prefix, PrefixSet, host, is_host, prefix_text
 from bgp_agent.core.rib import Rib, Whole
 from bgp_agent.core.seen import Seen
 from bgp_agent.core.selection import Selection
@@ -93,6 +93,8 @@ class Router:
         self.guards: dict[Prefix, Unicast] = {}  # host routes to peers that are not on-link
         self.completed: set[str] = set()  # peers whose wanted set was said to be whole
         self._changes: list[Change] = []
+        self._standing: dict[Prefix, bool] = {}  # own block -> did its blackhole stand when its covers were judged
+        self._doubted: set[Prefix] = set()  # own blocks whose blackhole did not stand at the last look
         self._shown: dict[Prefix, tuple[str, str]] = {}  # own block -> state and reason that the log said last
         self._set_own_blocks()
         self._configure_peers(now)
@@ -191,10 +193,23 @@ class Router:
         self.adopted = {p for p, seen in found.items() if not isinstance(seen, Blackhole) and p not in guards}
 
     def on_kernel(self, prefixes: Collection[Prefix]) -> None:
-        """The kernel's state of these prefixes changed: a block may have got or lost its blackhole."""
-        if prefixes:
-            self.revision += 1
-            self.own.touch(prefixes)
+        """The kernel's state of these prefixes changed.
+
+        A block may have got or lost its blackhole, an address inside of one may be in use here now, or not any more.
+        """
+        if not prefixes:
+            return
+        self.revision += 1
+        self.own.touch(prefixes)
+        self.rib.dirty.update(p for p in prefixes if is_host(p) and self._use_changed(p))
+
+    def _use_changed(self, address: Prefix) -> bool:
+        """Was a learned address inside an own block judged by a use here that is not so any more."""
+        accepted = address in self.learned.routes
+        if not accepted and address not in self.learned.refused:
+            return False
+        inside = self.learned.own.blocks.covering(address) not in (None, address)
+        return inside and self.next_hops.in_use(address) is accepted
 
     def on_links(self, changed: AbstractSet[Address]) -> None:
         """Links, addresses or routes of others changed; ``changed``: the next hops that resolve differently now."""
@@ -254,6 +269,7 @@ class Router:
             held = table.held(prefix)
             if held != (prefix in self.learned.own.blocks):
                 changed.append(prefix)
+            self._judge_covering(prefix, held=held)
             if held and self.settings.blackhole:
                 self.fib.want(prefix, Blackhole())
             elif held and changed and changed[-1] == prefix:
@@ -263,9 +279,31 @@ class Router:
             actions.own = self._set_own_blocks()
             self.rib.dirty.update(changed)  # a released block's blackhole may go, or become another owner's route
             for prefix in changed:
-                self.rib.dirty.update(self.learned.touching(prefix))
+                wider = prefix[-1] if table.held(prefix) else 0  # those that cover a new one: _judge_covering()
+                self.rib.dirty.update(q for q in self.learned.touching(prefix) if q[-1] >= wider)
         self.rib.dirty |= table.gone
         table.gone = set()
+
+    def _judge_covering(self, prefix: Prefix, *, held: bool) -> None:
+        """What covers an own block is judged again when its blackhole has come or gone.
+
+        One that does not stand gets a second look, after the kernel was written: its first write, or its repair, must
+        not take a summary away in between.
+        """
+        if not held:
+            self._standing.pop(prefix, None)
+            self._doubted.discard(prefix)
+            return
+        standing = self.own.standing(prefix)
+        if self._standing.get(prefix) is standing:
+            self._doubted.discard(prefix)
+        elif not standing and self.settings.blackhole and prefix not in self._doubted:
+            self._doubted.add(prefix)
+            self.own.table.dirty.add(prefix)
+        else:
+            self._doubted.discard(prefix)
+            self._standing[prefix] = standing
+            self.rib.dirty.update(self.learned.covering(prefix))
 
     def _set_own_blocks(self) -> PrefixSet:
         held = PrefixSet(prefix for prefix in self.own.table.blocks if self.own.table.held(prefix))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bgp_agent.core.fib import Fib
+from bgp_agent.core.fib import Failure, Fib, Operation
 from bgp_agent.core.nexthop import InterfaceAddress, Link, NextHops
 from bgp_agent.core.prefix import Family, Prefix, PrefixSet, parse_address, parse_prefix, prefix_text
 from bgp_agent.core.router import Actions, Router
@@ -51,6 +51,7 @@ class Node:
         self.now = 100.0
         self.kernel: dict[Prefix, Target] = dict(found or {})
         self.written: list[tuple[str, str]] = []  # every write, in order: (verb, prefix)
+        self.unwritable: set[Prefix] = set()  # the kernel refuses to write these
         self.next_hops = NextHops(179)
         self.fib = Fib(4096, 179)
         self.next_hops.replace_links([Link(1, "lo", True, True, 65536, True), Link(2, "eth0", True, True, 1500)])  # noqa: FBT003
@@ -85,18 +86,25 @@ class Node:
             whole.changes += step.changes
             whole.own = step.own or whole.own
             while operations := self.fib.operations():
-                for operation in operations:
-                    self.written.append((operation.verb.value, prefix_text(operation.prefix)))
-                    if operation.target is None:
-                        del self.kernel[operation.prefix]
-                    else:
-                        self.kernel[operation.prefix] = operation.target
-                self.fib.results(operations, {}, self.now)
+                self.fib.results(operations, self._write(operations), self.now)
             self.router.on_kernel(self.fib.take_changed())
             if not self.router.dirty:
                 break
         self.actions.append(whole)
         return whole
+
+    def _write(self, operations: list[Operation]) -> dict[int, Failure]:
+        failures = {}
+        for position, operation in enumerate(operations):
+            if operation.prefix in self.unwritable:
+                failures[position] = Failure(22, "the kernel refuses it: EINVAL")
+                continue
+            self.written.append((operation.verb.value, prefix_text(operation.prefix)))
+            if operation.target is None:
+                del self.kernel[operation.prefix]
+            else:
+                self.kernel[operation.prefix] = operation.target
+        return failures
 
     # --- what happens to it ------------------------------------------------------------------------------------------
     def source(self, *blocks: str, state: SourceState = SourceState.SYNCED) -> Actions:

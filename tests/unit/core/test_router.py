@@ -229,6 +229,76 @@ def test_a_summary_over_the_own_block_is_welcome_while_the_blackhole_stands() ->
     assert "whose blackhole is not in place" in bare.router.learned.refused[p("192.168.0.0/16")]
 
 
+SUMMARY = "192.168.0.0/16"
+
+
+def test_a_block_that_comes_under_a_summary_does_not_interrupt_it() -> None:
+    node = Node()
+    node.up()
+    node.told(SUMMARY)
+    node.written.clear()
+    node.source(OWN)
+    assert node.written == [("create", OWN)]
+    assert node.routes() == {OWN: Blackhole(), SUMMARY: VIA_GATEWAY}
+
+
+def test_a_blackhole_that_is_taken_away_and_put_back_does_not_interrupt_the_summary() -> None:
+    node = Node()
+    node.up()
+    node.told(SUMMARY)
+    node.source(OWN)
+    node.written.clear()
+    node.fib.deleted(KernelRoute(254, p(OWN), 4096, 179, Blackhole()))
+    del node.kernel[p(OWN)]
+    node.router.on_kernel({p(OWN)})
+    node.settle()
+    assert node.written == [("create", OWN)]
+
+
+def test_a_summary_goes_while_the_blackhole_cannot_be_written_and_comes_back_with_it() -> None:
+    node = Node()
+    node.up()
+    node.told(SUMMARY)
+    node.unwritable = {p(OWN)}
+    node.source(OWN)
+    assert node.routes() == {}
+    assert "whose blackhole is not in place" in node.router.learned.refused[p(SUMMARY)]
+    node.unwritable = set()
+    node.fib.handle_timer(node.now + 60.0)
+    node.settle()
+    assert node.routes() == {OWN: Blackhole(), SUMMARY: VIA_GATEWAY}
+
+
+def test_without_blackholes_a_block_that_comes_under_a_summary_ends_it_until_the_block_is_released() -> None:
+    node = Node(settings(blackhole=False))
+    node.up()
+    node.told(SUMMARY)
+    node.source(OWN)
+    assert node.routes() == {}
+    node.source()
+    node.wait(1.0)
+    assert node.routes() == {SUMMARY: VIA_GATEWAY}
+
+
+def test_an_address_that_is_no_longer_in_use_here_may_be_borrowed() -> None:
+    """A pod moved with its address: the other node announced it before the route to it went here."""
+    node = Node()
+    node.source(OWN)
+    local = KernelRoute(254, p("192.168.1.8/32"), 0, 3, Unicast((Hop(3, None),)))
+    node.next_hops.new(local)
+    node.up()
+    node.told("192.168.1.8/32", "192.168.2.8/32")
+    assert "192.168.1.8/32" not in node.routes()
+    node.next_hops.deleted(local)
+    node.router.on_kernel({p("192.168.1.8/32"), p("192.168.2.8/32"), p("192.168.1.9/32")})
+    node.settle()
+    assert node.routes()["192.168.1.8/32"] == VIA_GATEWAY
+    node.next_hops.new(local)
+    node.router.on_kernel({p("192.168.1.8/32")})
+    node.settle()
+    assert "192.168.1.8/32" not in node.routes()
+
+
 def test_a_next_hop_that_does_not_resolve_waits_and_is_installed_when_it_does() -> None:
     node = Node()
     node.next_hops.deleted(KernelRoute(254, p("0.0.0.0/0"), 0, 4, VIA_GATEWAY))
