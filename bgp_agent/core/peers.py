@@ -59,8 +59,6 @@ class Peer:
 
     def on_down(self, event: SessionDown, now: float) -> None:
         """The session is lost, or an attempt failed."""
-        if event.was_established and self.state is PeerState.ESTABLISHED:
-            self.flaps += 1
         self._lost()
         if self.state is not PeerState.DOWN:  # a problem explains more than a failed attempt
             self.reason = event.reason or "the session ended without a reason"
@@ -84,8 +82,10 @@ class Peer:
         self.refused.update(event.refused)
 
     def _lost(self) -> None:
+        self.flaps += self.established
         self.session = None
         self.announced.clear()
+        self.refused.clear()
 
     def _go(self, event: str, reason: str, now: float) -> None:
         after = TRANSITIONS.get((self.state, event))
