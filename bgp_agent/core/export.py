@@ -26,16 +26,18 @@ class Export:
     def reconfigure(self, settings: PeerSettings, next_hops: dict[Family, Address]) -> None:
         """Take over changed attributes or limits: what is wanted is said again where it differs."""
         self.settings, self.next_hops = settings, next_hops
-        offered = [*self.wanted, *self.over]
-        for prefix in offered[settings.announce_limit or len(offered) :]:
-            self.withdraw(prefix)
-        for prefix in offered:
+        offered = [p for p in (*self.wanted, *self.over) if self._announcement(p) is not None]
+        limit = len(offered) if settings.announce_limit is None else settings.announce_limit
+        within, above = offered[:limit], offered[limit:]
+        for prefix in self.wanted.keys() - set(within):
+            del self.wanted[prefix]
+            self.changes[prefix] = None
+        self.over = dict.fromkeys(above)
+        for prefix in within:
             self.offer(prefix)
 
     def offer(self, prefix: Prefix) -> None:
         """The block may be announced: within the limit it is."""
-        if family_of(prefix) not in self.settings.families:
-            return
         announcement = self._announcement(prefix)
         if announcement is None or self.wanted.get(prefix) == announcement:
             return
@@ -63,6 +65,8 @@ class Export:
     def _announcement(self, prefix: Prefix) -> Announcement | None:
         given = self.settings.attributes
         family = family_of(prefix)
+        if family not in self.settings.families:
+            return None
         if family is family_of(self.settings.packed):
             return given
         next_hop = self.next_hops.get(family)
@@ -80,5 +84,6 @@ class Export:
         if prefix in self.over:
             return f"above its announce_limit of {self.settings.announce_limit}"
         if family not in self.next_hops and family is not family_of(self.settings.packed):
-            return f"this node has no {family.value} address to name as the next hop (node.address6)"
+            key = "node.address6" if family is Family.IPV6 else "node.address"
+            return f"this node has no {family.value} address to name as the next hop ({key})"
         return "not offered"
