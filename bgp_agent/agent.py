@@ -39,6 +39,7 @@ from bgp_agent.kernel import Changed, Kernel
 from bgp_agent.lock import locked
 from bgp_agent.log import configure, set_level
 from bgp_agent.notify import notify, watchdog
+from bgp_agent.passwords import Passwords
 from bgp_agent.probe import setup
 from bgp_agent.probe.service import Prober
 from bgp_agent.reporting import Identity, Reports
@@ -98,6 +99,7 @@ class Agent:
             speaker=self.speaker, prober=self.prober, clock=time.monotonic,
         )  # fmt: skip
         self.rolling = Rolling(self.speaker.set_peers, self._stands)
+        self.passwords = Passwords()
         self._watch = Watch(loaded.files, lambda _: self.reload())
         self._kernel_ready = asyncio.Event()
         self._probe_changed = asyncio.Event()
@@ -215,7 +217,7 @@ class Agent:
         identity = self.reports.identity
         identity.address, identity.address6 = self.config.node.address or "", self.config.node.address6
         self.router.configure(translate.settings(self.config), time.monotonic())
-        self.rolling.want(translate.definitions(self.config))
+        self._tell_speaker()
         for peer, export in self.router.own.exports.items():  # what was decided before there was anybody to tell
             self.speaker.announce(peer, dict(export.wanted))
             if peer in self.router.completed:
@@ -223,6 +225,15 @@ class Agent:
         self._tell_prober()
         self._settle()
         return True
+
+    def _tell_speaker(self) -> None:
+        lost = tuple(self.passwords.lost.values())
+        self.rolling.want(translate.definitions(self.config, self.passwords))
+        for sentence in self.passwords.lost.values():
+            if sentence not in lost:
+                log.warning(sentence)
+        if self.passwords.lost:
+            self.reports.identity.config_problem = "; ".join(self.passwords.lost.values())
 
     def _tell_prober(self) -> None:
         self.router.probing = self.config.probe.mode == "auto"
@@ -275,7 +286,7 @@ class Agent:
             if {"probe.mode", "probe.port"} & set(changed.live):
                 self._probe_changed.set()
         if self._told:
-            self.rolling.want(translate.definitions(config))  # also when only a password file changed
+            self._tell_speaker()  # also when only a password file changed
         self._settle()
 
     # --- news --------------------------------------------------------------------------------------------------------

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Final
-
 from bgp_agent.config import Config, Peer
 from bgp_agent.core.prefix import Address, Family, Prefix, PrefixSet, family_of, parse_address, parse_prefix
 from bgp_agent.core.settings import PeerSettings, Settings
 from bgp_agent.core.values import Announcement
+from bgp_agent.passwords import Passwords
 from bgp_agent.speaker.definition import DefinitionError, PeerDefinition
-
-#: More than TCP-MD5 takes (80 bytes, linux/tcp.h): a longer file is no password file.
-_PASSWORD_BYTES: Final = 4096
 
 
 def settings(config: Config) -> Settings:
@@ -61,17 +56,18 @@ def _peer(peer: Peer) -> PeerSettings:
     )
 
 
-def definitions(config: Config) -> dict[str, PeerDefinition]:
+def definitions(config: Config, passwords: Passwords) -> dict[str, PeerDefinition]:
     """What each peer's ExaBGP is to be configured with, by address. Reads the password files.
 
     A peer whose password cannot be read gets a definition with a ``problem``: it stays down, and never comes up without
     its password. ``node.address`` must be known.
     """
-    return {peer.address: _definition(config, peer) for peer in config.bgp.peers}
+    passwords.keep({peer.password_file for peer in config.bgp.peers if peer.password_file is not None})
+    return {peer.address: _definition(config, peer, passwords) for peer in config.bgp.peers}
 
 
-def _definition(config: Config, peer: Peer) -> PeerDefinition:
-    password, problem = _password(peer)
+def _definition(config: Config, peer: Peer, passwords: Passwords) -> PeerDefinition:
+    password, problem = passwords.read(peer.password_file) if peer.password_file is not None else (None, None)
     router_id = config.bgp.router_id
     if router_id is None:
         problem = "no router ID: the node has no IPv4 address to take it from; set bgp.router_id"
@@ -101,22 +97,3 @@ def _define(config: Config, peer: Peer, router_id: str, password: str | None, pr
         graceful_restart=int(config.bgp.graceful_restart),
         problem=problem,
     )
-
-
-def _password(peer: Peer) -> tuple[str | None, str | None]:
-    """The password, and why there is none although there should be one."""
-    if peer.password_file is None:
-        return None, None
-    path = Path(peer.password_file)
-    remedy = "the session stays down until it can be read"
-    try:
-        with path.open("rb") as file:
-            data = file.read(_PASSWORD_BYTES)
-    except FileNotFoundError:
-        return None, f"password_file {path} is not there; {remedy}"
-    except OSError as error:
-        return None, f"password_file {path} cannot be read ({error.strerror}); {remedy}"
-    text = data.removesuffix(b"\n").decode("ascii", "replace")
-    if not text:
-        return None, f"password_file {path} is empty; {remedy}"
-    return text, None
