@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
 import signal
 import socket
 import time
@@ -60,7 +59,6 @@ LOOK: Final = 1.0
 ROUNDS: Final = 100
 #: States that somebody should look at.
 _LOUD: Final = frozenset({"down", "stale", "refused", "notification", "misdelivered", "lost"})
-_ATTEMPT: Final = re.compile(r"closing connection$|connection to \S+ closed$")
 _LEVELS: Final = frozenset({"debug", "info", "warning", "error"})
 _SUBJECTS: Final = {"peer": "peer", "block": "block", "route": "prefix", "verified": "prefix", "source": "source"}
 
@@ -400,9 +398,7 @@ class Agent:
 
 
 def _exabgp_log(peer: str, level: str, line: str) -> None:
-    """ExaBGP's own words in our log. That a peer which is away cannot be reached is said by the peer's state, once."""
-    if _ATTEMPT.search(line):
-        level = "debug"
+    """ExaBGP's own words in our log."""
     getattr(log, level if level in _LEVELS else "warning")("exabgp", peer=peer, line=line)
 
 

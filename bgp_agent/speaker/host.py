@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from bgp_agent.speaker import exabgp_config, leftovers, premises, store
+from bgp_agent.speaker.chatter import is_chatter
 from bgp_agent.speaker.definition import DefinitionError, PeerDefinition
 from bgp_agent.speaker.doorbell import Doorbell, doors, source_towards
 from bgp_agent.speaker.link import AgentLink
@@ -51,6 +52,7 @@ class Host:
         self._settings = settings
         self._log = log
         self._slots: dict[str, _Slot] = {}
+        self._said: dict[str, str | None] = {}  # peer -> the problem that the log told last
         self._agent: AgentLink | None = None
         self._stop = asyncio.Event()
         self._prepared = asyncio.Event()
@@ -172,6 +174,7 @@ class Host:
                 await asyncio.wait({life})
                 self._tell(_state(process))  # it is over, and that is certain
         slot.process = None
+        self._said.pop(address, None)
         if self._slots.get(address) is slot:
             del self._slots[address]
         if slot.forget:
@@ -238,13 +241,16 @@ class Host:
 
     def logged(self, process: PeerProcess, line: str) -> None:
         """A line of an ExaBGP's log, into ours and to the agent."""
-        self._log.info("ExaBGP: %s", line, extra={"peer": process.address})
-        self._tell(message(Kind.LOG, peer=process.address, level="warning", line=line))
+        chatter = is_chatter(line)
+        self._log.log(logging.DEBUG if chatter else logging.INFO, "ExaBGP: %s", line, extra={"peer": process.address})
+        self._tell(message(Kind.LOG, peer=process.address, level="debug" if chatter else "warning", line=line))
 
     def changed(self, process: PeerProcess) -> None:
         """An ExaBGP started, ended, or has a problem."""
-        if process.problem:
-            self._log.warning("%s", process.problem, extra={"peer": process.address})
+        if process.problem != self._said.get(process.address):
+            self._said[process.address] = process.problem
+            if process.problem:
+                self._log.warning("%s", process.problem, extra={"peer": process.address})
         self._tell(_state(process))
 
     def _tell(self, frame: bytes) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from bgp_agent.speaker import exabgp_config
+from bgp_agent.speaker.chatter import is_chatter
 from bgp_agent.speaker.definition import PeerDefinition
 from bgp_agent.speaker.files import write_private
 from bgp_agent.speaker.pipes import Inlet, Outlet
@@ -336,7 +337,8 @@ class PeerProcess:
         for raw in lines:
             line = raw[:LOG_LINE].decode("utf-8", "replace").strip()
             if line:
-                self._last_words.append(line)
+                if not is_chatter(line):
+                    self._last_words.append(line)
                 self._listener.logged(self, line)
 
     # --- the small things ---------------------------------------------------------------------------------------
