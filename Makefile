@@ -68,6 +68,44 @@ docs: venv  ## write what is made from the code: state machine diagrams, configu
 build: venv  ## wheel and source distribution, in dist/
 	@$(BIN)/python -m build -q --no-isolation
 
+.PHONY: man
+man: build/bgp-agent.1  ## the man page, in build/
+
+build/bgp-agent.1: bgp_agent/cli/parser.py bgp_agent/__init__.py | $(VENV)/.done
+	@mkdir -p $(@D)
+	@$(BIN)/argparse-manpage --module bgp_agent.cli.parser --function build_parser --project-name bgp-agent --prog bgp-agent --manual-title bgp-agent --output $@
+
+# A release is a folder of its own and `current` points at one: what runs keeps its files while another is installed.
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' bgp_agent/__init__.py)
+PREFIX ?= /opt/bgp-agent
+LOCAL := $(DESTDIR)/usr/local
+
+.PHONY: install
+install: $(PREFIX)/$(VERSION)/bin/bgp-agent install-files  ## on this host, as root, after `make build man`: docs/how-to/install.md
+	systemd-sysusers /usr/local/lib/sysusers.d/bgp-agent.conf
+	systemd-tmpfiles --create /usr/local/lib/tmpfiles.d/bgp-agent.conf
+	ln -sfn $(VERSION) $(PREFIX)/next && mv -T $(PREFIX)/next $(PREFIX)/current
+	ln -sf $(PREFIX)/current/bin/bgp-agent /usr/local/bin/bgp-agent
+	@systemctl daemon-reload || echo "no systemd runs here: the units take effect when one does"
+	@echo "$(VERSION) is installed; nothing was started or restarted"
+
+$(PREFIX)/$(VERSION)/bin/bgp-agent:
+	@test -e dist/bgp_agent-$(VERSION)-py3-none-any.whl || { echo "no wheel in dist/: \`make build man\` first"; exit 1; }
+	python3 -m venv $(PREFIX)/$(VERSION)
+	$(PREFIX)/$(VERSION)/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements/runtime.txt
+	$(PREFIX)/$(VERSION)/bin/pip install -q --disable-pip-version-check --no-deps dist/bgp_agent-$(VERSION)-py3-none-any.whl
+
+# Everything but the program itself; DESTDIR=... for whoever builds a package.
+.PHONY: install-files
+install-files:
+	@test -e build/bgp-agent.1 || { echo "no man page in build/: \`make build man\` first"; exit 1; }
+	install -d $(LOCAL)/lib/systemd/system $(LOCAL)/lib/sysusers.d $(LOCAL)/lib/tmpfiles.d $(LOCAL)/share/man/man1 $(DESTDIR)/etc/bgp-agent
+	for unit in deploy/systemd/*.service; do sed 's|/opt/bgp-agent|$(PREFIX)|' $$unit >$(LOCAL)/lib/systemd/system/$${unit##*/}; done
+	install -m 644 deploy/systemd/bgp-agent.sysusers.conf $(LOCAL)/lib/sysusers.d/bgp-agent.conf
+	install -m 644 deploy/systemd/bgp-agent.tmpfiles.conf $(LOCAL)/lib/tmpfiles.d/bgp-agent.conf
+	install -m 644 build/bgp-agent.1 $(LOCAL)/share/man/man1/bgp-agent.1
+	install -m 644 deploy/systemd/config.yaml $(DESTDIR)/etc/bgp-agent/config.yaml.example
+
 .PHONY: lock
 lock:  ## write the hash-pinned requirement files anew (needs uv)
 	uv pip compile -q --generate-hashes --no-header --no-emit-index-url --universal --python-version 3.11 pyproject.toml -o requirements/runtime.txt
@@ -75,4 +113,4 @@ lock:  ## write the hash-pinned requirement files anew (needs uv)
 
 .PHONY: clean
 clean:  ## remove what was built here
-	rm -rf $(VENV) dist .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
