@@ -114,7 +114,7 @@ def _wait(child: int) -> NoReturn:
 
 
 def _become(command: list[str]) -> NoReturn:
-    os.environ["LAB_SANDBOX"] = os.environ["BGP_AGENT_SANDBOX"] = "1"
+    os.environ["LAB_SANDBOX"] = "1"
     os.environ["PATH"] += ":/usr/sbin:/sbin"  # Debian keeps ip and bird out of an ordinary user's path
     try:
         os.execvp(command[0], command)  # noqa: S606 - becoming the command is the point

@@ -184,6 +184,13 @@ class Node:
         finally:
             connection.close()
 
+    def answers(self) -> bool:
+        """Does the agent's HTTP answer."""
+        try:
+            return bool(self.get("/healthz")[0])
+        except StatusError:
+            return False
+
     def status(self) -> Any:  # noqa: ANN401 - parsed JSON: what is in it is for the reader to say
         """``/status`` as parsed JSON. Raises :class:`StatusError`."""
         return json.loads(self.get()[1])

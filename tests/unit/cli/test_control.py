@@ -120,7 +120,7 @@ def test_cleanup_is_refused_while_an_agent_runs(bgp_agent: Command, config: Path
 
 
 @pytest.mark.netns
-@pytest.mark.skipif(not os.environ.get("BGP_AGENT_SANDBOX"), reason="takes routes out: only in lab/sandbox")
+@pytest.mark.skipif(not os.environ.get("LAB_SANDBOX"), reason="takes routes out: only in lab/sandbox")
 def test_cleanup_takes_our_routes_and_files_and_leaves_the_others(
     bgp_agent: Command, config: Path, tmp_path: Path
 ) -> None:

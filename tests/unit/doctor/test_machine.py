@@ -60,7 +60,7 @@ def test_the_real_machine_can_be_read() -> None:
     assert machine.same_network(os.getpid())
     assert not machine.same_network(2**22)
     assert machine.clock_is_set() in {True, False, None}
-    if os.geteuid() == 0 and os.environ.get("BGP_AGENT_SANDBOX"):
+    if os.geteuid() == 0 and os.environ.get("LAB_SANDBOX"):
         assert machine.capabilities() & 1 << CAP_NET_ADMIN
 
 
