@@ -46,8 +46,9 @@ class Own:
                 export.reconfigure(peer, next_hops)
                 continue
             export = self.exports[address] = Export(peer, next_hops)
-            for prefix in () if self.drained else self.table.in_phase(Phase.OFFERED):
-                export.offer(prefix)
+            for prefix in self.table.in_phase(Phase.OFFERED):
+                if self._offered(prefix):
+                    export.offer(prefix)
         self.table.dirty.update(self.table.blocks)
 
     def drain(self, *, on: bool) -> None:
@@ -72,15 +73,21 @@ class Own:
             return
         if block.phase is Phase.GATED and self.gate(prefix) is None:
             self.table.gate_open(prefix, now)
-        offered = block.phase is Phase.OFFERED and not self.drained and not self.table.unread(prefix)
-        for export in self.exports.values():
+        offered, holders = self._offered(prefix), self.holders(prefix)
+        for address, export in self.exports.items():
             if offered:
                 export.offer(prefix)
             else:
                 export.withdraw(prefix)
-        if block.phase is Phase.WITHDRAWING and not self.holders(prefix):
+                if self.drained and address in holders:  # perhaps an earlier run announced it
+                    export.changes[prefix] = None
+        if block.phase is Phase.WITHDRAWING and not holders:
             self.table.acknowledged(prefix, now)
         self.table.dirty.discard(prefix)  # its own steps need no second look
+
+    def _offered(self, prefix: Prefix) -> bool:
+        phase = self.table.blocks[prefix].phase
+        return phase is Phase.OFFERED and not self.drained and not self.table.unread(prefix)
 
     def holders(self, prefix: Prefix) -> list[str]:
         """The established peers that have acknowledged the block."""
@@ -111,6 +118,7 @@ class Own:
             return BlockState.WITHHELD, f"drained: announced again after `bgp-agent undrain`{rest}"
         if holders:
             words = f"acknowledged by {len(holders)} of {len(self._peers)} peers"
+            words += "".join(f"; {peer}: {why}" for peer, why in self._withheld(prefix).items() if peer not in holders)
             return BlockState.ANNOUNCED, words + (self._adopted_words() if block.adopted else "")
         if block.phase is Phase.GATED:
             return BlockState.WITHHELD, self.gate(prefix) or "about to be announced"
@@ -121,13 +129,18 @@ class Own:
         lost = source.state is not SourceState.SYNCED
         return f"; adopted from an earlier run ({source.reason})" if lost else "; adopted from an earlier run"
 
+    def _withheld(self, prefix: Prefix) -> dict[str, str]:
+        """The peers that are not told of the block, and why."""
+        reasons = {address: export.why_not(prefix) for address, export in self.exports.items()}
+        return {address: reason for address, reason in reasons.items() if reason is not None}
+
     def _unannounced(self, prefix: Prefix) -> tuple[BlockState, str]:
         if self.table.blocks[prefix].adopted:
             return BlockState.WITHHELD, "found in the kernel from an earlier run; the source has not named it yet"
-        reasons = {address: export.why_not(prefix) for address, export in self.exports.items()}
-        if reasons and all(reasons.values()):
+        reasons = self._withheld(prefix)
+        if reasons and len(reasons) == len(self.exports):
             return BlockState.WITHHELD, "; ".join(f"{peer}: {words}" for peer, words in reasons.items())
-        refusals = {a: self._peers[a].refused[prefix] for a in reasons if prefix in self._peers[a].refused}
+        refusals = {a: peer.refused[prefix] for a, peer in self._peers.items() if prefix in peer.refused}
         if refusals:
             return BlockState.PENDING, "; ".join(f"{peer}: {words}" for peer, words in refusals.items())
         up = established(self._peers.values())

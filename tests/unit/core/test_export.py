@@ -153,7 +153,7 @@ moves = st.lists(
 
 
 @given(moves)
-def test_what_is_wanted_is_always_the_first_that_were_offered(sequence: list[tuple[object, ...]]) -> None:
+def test_what_is_wanted_is_always_the_first_that_were_offered(sequence: list[tuple[object, ...]]) -> None:  # noqa: C901  # a table of events
     given_, next_hops = settings(announce_limit=2), {Family.IPV6: OWN6}
     made = Export(given_, next_hops)
     offered: list[Prefix] = []  # the model
