@@ -58,7 +58,9 @@ LOOK: Final = 1.0
 #: A step's decisions come to rest after two or three rounds; a defect must not keep the loop from everything else.
 ROUNDS: Final = 100
 #: States that somebody should look at.
-_LOUD: Final = frozenset({"down", "stale", "refused", "notification", "misdelivered", "lost"})
+_LOUD: Final = frozenset(
+    {"down", "stale", "refused", "notification", "misdelivered", "lost", "above limit", "not ready"}
+)
 _LEVELS: Final = frozenset({"debug", "info", "warning", "error"})
 _SUBJECTS: Final = {"peer": "peer", "block": "block", "route": "prefix", "verified": "prefix", "source": "source"}
 

@@ -66,6 +66,11 @@ class PeerTable:
     unheard: bool = True  # since the agent started the peer has not told its whole table, nor has its time run out
     heard_by: float | None = None  # an unheard peer is waited for until then, and longer while its session stands
 
+    @property
+    def overfull(self) -> bool:
+        """Did the peer tell more than max-prefix, so that some of it is refused."""
+        return bool(self.surplus or self.surplus_dropped)
+
     def timers(self) -> Iterable[float]:
         """When this table wants to be looked at again."""
         waited = self.heard_by if self.unheard and not self.up else None

@@ -96,6 +96,7 @@ class Router:
         self._standing: dict[Prefix, bool] = {}  # own block -> did its blackhole stand when its covers were judged
         self._doubted: set[Prefix] = set()  # own blocks whose blackhole did not stand at the last look
         self._shown: dict[Prefix, tuple[str, str]] = {}  # own block -> state and reason that the log said last
+        self._limits: dict[str, str | None] = {}  # peer -> what the log said last of its limits
         self._set_own_blocks()
         self._configure_peers(now)
 
@@ -114,6 +115,7 @@ class Router:
             del self.peers[address]
             self.rib.remove_peer(address)
             self.completed.discard(address)
+            self._limits.pop(address, None)
         for address, peer in given.items():
             if address not in self.peers:
                 self.peers[address] = Peer(peer, now)
@@ -251,6 +253,7 @@ class Router:
         self._changes = []
         self._derive_blocks(actions, now)
         self._derive_routes(actions, now)
+        self._log_limits(actions)
         for address, export in self.own.exports.items():
             if changes := export.take_changes():
                 actions.announce[address] = changes
@@ -318,13 +321,13 @@ class Router:
         dirty, self.rib.dirty = self.rib.dirty, set()
         routes, refused, decide = self.learned.routes, self.learned.refused, self.learned.decide
         own, guards, adopted = self.own.table.blocks, self.guards, self.adopted
-        changed: list[Prefix] = []
+        changed: list[tuple[Prefix, Selection | None]] = []
         wants: list[tuple[Prefix, Target | None]] = []
         for prefix in dirty:
             before, refusal = routes.get(prefix), refused.get(prefix)
             after = decide(prefix)
             if after is not before or refused.get(prefix) != refusal:
-                changed.append(prefix)
+                changed.append((prefix, before))
                 if self.probing:
                     self._note(actions, prefix, before, after)
             if adopted and prefix in adopted:
@@ -385,7 +388,26 @@ class Router:
             if said[0] != "gone":
                 self._shown[prefix] = said
 
-    def _log_routes(self, actions: Actions, changed: list[Prefix]) -> None:
+    def _log_limits(self, actions: Actions) -> None:
+        """One event when a peer passes max_prefixes or its warning level, one when it is below again."""
+        for address, table in self.rib.tables.items():
+            given = self.peers[address].settings
+            words = None
+            if table.overfull:
+                words = f"more than max_prefixes {given.max_prefixes} prefixes; the surplus is refused"
+            elif given.warn_prefixes is not None and len(table.paths) > given.warn_prefixes:
+                words = f"more than warn_prefixes {given.warn_prefixes} prefixes"
+            if words == self._limits.get(address):
+                continue
+            self._limits[address] = words
+            below = f"{len(table.paths)} prefixes; none is refused"
+            state = "below limit" if words is None else "above limit"
+            actions.changes.append(Change("peer", address, state, words or below))
+
+    def _log_routes(self, actions: Actions, decided: list[tuple[Prefix, Selection | None]]) -> None:
+        """``decided``: the prefixes that were judged anew, with the decision before."""
+        routes_now = self.learned.routes
+        changed = [prefix for prefix, before in decided if not _alike(before, routes_now.get(prefix))]
         if len(changed) > ONE_BY_ONE:
             routes, refused = len(self.learned.routes), len(self.learned.refused)
             words = f"{len(changed)} prefixes changed; now {routes} are accepted and {refused} refused"
@@ -401,6 +423,14 @@ class Router:
                 state = "refused" if selection.refused else "accepted" if selection.target else "pending"
                 change = Change("route", prefix_text(prefix), state, selection.reason)
             actions.changes.append(change)
+
+
+def _alike(before: Selection | None, after: Selection | None) -> bool:
+    """Would the log say the same of both."""
+    if before is None or after is None:
+        return False
+    said = before.reason == after.reason and before.refused == after.refused
+    return said and before.target == after.target
 
 
 def _whole(session: SessionUp) -> Whole:

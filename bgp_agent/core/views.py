@@ -52,7 +52,7 @@ def _peer(router: Router, peer: Peer, now: float, wall: Callable[[float], float]
 
 def _peer_reason(router: Router, peer: Peer) -> str:
     table, given = router.rib.tables[peer.address], peer.settings
-    if table.surplus or table.surplus_dropped:
+    if table.overfull:
         more = f"{len(table.surplus)}{' or more' if table.surplus_dropped else ''}"
         return f"{peer.reason}; {more} prefixes above max_prefixes {given.max_prefixes} are refused"
     if given.warn_prefixes is not None and len(table.paths) > given.warn_prefixes:

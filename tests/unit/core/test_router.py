@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from bgp_agent.core.blocks import LET_GO, Phase
 from bgp_agent.core.nexthop import InterfaceAddress
 from bgp_agent.core.prefix import Family, Prefix, PrefixSet, host, parse_address, prefix_text
-from bgp_agent.core.router import ONE_BY_ONE
+from bgp_agent.core.router import ONE_BY_ONE, Change
 from bgp_agent.core.seen import KernelRoute
 from bgp_agent.core.values import (
     AnnouncementsChanged,
@@ -673,3 +673,40 @@ def test_whatever_happens_own_blocks_are_blackholed_before_they_are_announced_an
         for text, target in node.routes().items():
             if isinstance(target, Unicast):
                 assert p(text) in node.router.learned.routes, f"{text} is in the kernel and nobody offers it"
+
+
+def test_a_route_that_is_judged_again_with_the_same_outcome_is_not_said_again() -> None:
+    node = Node()
+    node.up()
+    assert [c.subject for c in node.told(OTHER).changes] == [OTHER]
+    node.router.configure(settings(), node.now)
+    assert node.settle().changes == []
+
+
+def test_a_route_that_goes_another_way_is_said() -> None:
+    node = Node()
+    node.up()
+    node.told(OTHER)
+    node.next_hops.begin()
+    node.next_hops.rows([KernelRoute(254, p("0.0.0.0/0"), 0, 4, Unicast((Hop(2, parse_address("10.42.1.5")),)))])
+    node.next_hops.end()
+    node.router.on_links(node.next_hops.take_changes())
+    assert [(c.subject, c.state) for c in node.settle().changes] == [(OTHER, "accepted")]
+
+
+def test_a_peer_above_max_prefixes_is_said_once_and_once_more_when_it_is_below() -> None:
+    node = Node(settings(peer(RS0, max_prefixes=2, warn_prefixes=1), peer(RS1)))
+    node.up()
+
+    def limits(changes: list[Change]) -> list[tuple[str, str, str]]:
+        return [(c.subject, c.state, c.reason) for c in changes if "limit" in c.state]
+
+    assert limits(node.told("192.168.10.0/26").changes) == []
+    [warned] = limits(node.told("192.168.11.0/26").changes)
+    assert warned == (RS0, "above limit", "more than warn_prefixes 1 prefixes")
+    [full] = limits(node.told("192.168.12.0/26").changes)
+    assert full == (RS0, "above limit", "more than max_prefixes 2 prefixes; the surplus is refused")
+    assert limits(node.told("192.168.13.0/26").changes) == []
+    node.withdrawn("192.168.12.0/26", "192.168.13.0/26")
+    assert limits(node.told("192.168.10.0/26").changes) == []
+    assert limits(node.withdrawn("192.168.11.0/26").changes) == [(RS0, "below limit", "1 prefixes; none is refused")]
