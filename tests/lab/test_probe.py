@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pytest
 
@@ -19,9 +20,7 @@ def test_every_node_hears_the_right_owner_of_every_block_in_under_five_milliseco
     answers = list(proofs.probe_all(lab))
     assert [answer for answer in answers if not answer.right] == []
     for slow in [answer for answer in answers if answer.milliseconds >= QUICK]:  # a busy machine: give it a few turns
-        wait_for(
-            f"{slow.asked_by} is told in under {QUICK:g} ms who has {slow.block}", lambda one=slow: quick(lab, one)
-        )
+        wait_for(f"{slow.asked_by} is told in under {QUICK:g} ms who has {slow.block}", partial(quick, lab, slow))
 
 
 def quick(lab: Lab, before: proofs.Probe) -> bool:

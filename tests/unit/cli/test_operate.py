@@ -18,7 +18,7 @@ from lab.netns import wait_for
 from tests.unit.cli.conftest import Command
 
 SANDBOXED = pytest.mark.skipif(
-    not os.environ.get("BGP_AGENT_SANDBOX"), reason="runs an agent or a speaker: only in lab/sandbox"
+    not os.environ.get("LAB_SANDBOX"), reason="runs an agent or a speaker: only in lab/sandbox"
 )
 CONFIG = """
 pools: [192.168.0.0/16]
