@@ -88,10 +88,10 @@ def refuse_path(policy: ImportPolicy, path: Path, asn: int, family: Family) -> s
     """Why no prefix of ``family`` with these attributes is welcome from a peer of ``asn``; None when they are fine."""
     if path.error is not None:
         return path.error
-    if asn == policy.own_asn:
-        return _refuse_next_hop(policy, path.next_hop, family)
-    if not path.as_path:
+    if not path.as_path and asn != policy.own_asn:
         return "an empty AS path from an external peer"
+    if 0 in path.as_path:
+        return "AS 0 is in the AS path (RFC 7607)"
     count = path.as_path.count(policy.own_asn)
     if count > policy.allow_own_as:
         return f"our own AS {policy.own_asn} is {count} times in the AS path; bgp.allow_own_as is {policy.allow_own_as}"
@@ -124,27 +124,27 @@ class OwnBlocks:
 
 def refuse_prefix(policy: ImportPolicy, own: OwnBlocks, prefix: Prefix) -> str | None:
     """Why this prefix is not welcome, whoever offers it; None when it is."""
+    if prefix[-1] == 0:
+        return "the default route is never learned"
     if policy.pools.covering(prefix) is None:
         return _outside(policy, prefix)
     block = own.blocks.covering(prefix)
     reason = _inside_own(own, block, prefix) if block is not None else None
     if reason is None and prefix[-1] < own.blocks.longest(prefix):
         reason = _covers_own(own, prefix)
-    if reason is not None or block is not None:
+    if reason is not None:
         return reason
-    for members, words in policy.inside:
+    for members, words in policy.inside if block is None else ((policy.refuse, "import.refuse"),):
         found = members.covering(prefix)
         if found is not None:
             return f"inside {words} {prefix_text(found)}"
     for address, words in policy.guarded:
-        if _holds(prefix, address) and own.blocks.covering(host(address)) is None:
+        if block is None and _holds(prefix, address) and own.blocks.covering(host(address)) is None:
             return f"it holds {words} {address_text(address)}"
     return None
 
 
 def _outside(policy: ImportPolicy, prefix: Prefix) -> str:
-    if prefix[-1] == 0:
-        return "the default route is never learned"
     family = family_of(prefix)
     pools = ", ".join(prefix_text(pool) for pool in sorted(policy.pools) if family_of(pool) is family)
     return f"outside the pools ({pools})" if pools else f"there is no {family.value} pool"
