@@ -283,7 +283,8 @@ class Prober:
     async def probe(self, target: Address | Prefix) -> Verified:
         """Ask for an address or a prefix now, by both methods where the first is silent; takes a few seconds at most.
 
-        For an own block the question goes *from* it, to nodes that answered before.
+        For an own block the question goes *from* it, to nodes that answered before. Whoever asks wants to know about
+        now: silence is ``unknown``, whatever was proved before; its reason tells that too.
         """
         aim = Address(target) if len(target) in (4, 16) else None
         wanted = host(aim) if aim else Prefix(target)
@@ -294,8 +295,9 @@ class Prober:
         async with self._asked:
             self._schedule.spend(self._clock())
             if prefix in self._own or prefix in self._learned:
-                await self._question(prefix, aim, on_demand=True)
-                return self.verified(prefix)
+                answered = await self._question(prefix, aim, on_demand=True)
+                known_now = self.verified(prefix)
+                return known_now if answered else Verified(reason=known_now.reason)
             evidence = await self._learned_evidence(prefix, None, aim, on_demand=True)
             return judge(Verified(), evidence, by=self.node, at=self._wall())
 

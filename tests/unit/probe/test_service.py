@@ -85,12 +85,15 @@ async def test_their_block_to_nobody_is_silence_and_keeps_the_last_answer_with_i
         await proved(fabric, a, b, c)
         before = a.verified(fabric.b.block4)
         fabric.hand(fabric.b.block4, None)
-        after = await a.probe(fabric.b.block4)
+        asked = await a.probe(fabric.b.block4)
+        after = a.verified(fabric.b.block4)
         assert (after.state, after.node) == ("delivered", "node-b")
         assert after.at is not None
         assert before.at is not None
         assert after.at >= before.at
         assert after.reason.startswith("no answer since 20")
+        assert (asked.state, asked.node, asked.at) == ("unknown", None, None)  # who asks now is not told of the past
+        assert asked.reason == after.reason
 
 
 @pytest.mark.netns
