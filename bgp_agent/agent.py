@@ -62,7 +62,14 @@ _LOUD: Final = frozenset(
     {"down", "stale", "refused", "notification", "misdelivered", "lost", "above limit", "not ready"}
 )
 _LEVELS: Final = frozenset({"debug", "info", "warning", "error"})
-_SUBJECTS: Final = {"peer": "peer", "block": "block", "route": "prefix", "verified": "prefix", "source": "source"}
+_SUBJECTS: Final = {
+    "node": "node",
+    "peer": "peer",
+    "block": "block",
+    "route": "prefix",
+    "verified": "prefix",
+    "source": "source",
+}
 
 
 class Agent:
@@ -176,8 +183,12 @@ class Agent:
 
     async def _look_around(self) -> None:
         """Once a second: what no callback tells."""
-        attached = False
+        attached = ready = False
+        judged = -1
         while True:
+            if not ready or judged != self.router.revision:
+                judged = self.router.revision
+                ready = self._say_readiness(ready)
             if self.speaker.attached:
                 self.router.rib.expect(time.monotonic())
                 self._arm()
@@ -185,6 +196,12 @@ class Agent:
                 attached = self.speaker.attached
                 self._say(Change("speaker", "speaker", "attached" if attached else "lost", self.speaker.reason))
             await asyncio.sleep(LOOK)
+
+    def _say_readiness(self, before: bool) -> bool:
+        ready, reason = self.reports.readiness()
+        if ready is not before:
+            self._say(Change("node", self.config.node.name or "", "ready" if ready else "not ready", reason))
+        return ready
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
@@ -317,7 +334,8 @@ class Agent:
             self.reports.verified[prefix] = answer
             if before is None or (before.state, before.node) != (answer.state, answer.node):
                 change = Change("verified", prefix_text(prefix), answer.state, answer.reason)
-                self._say(change, log.debug if answer.state == "delivered" and before is None else None)
+                usual = before is None and answer.state != "misdelivered"
+                self._say(change, log.debug if usual else None)
 
     # --- settling ----------------------------------------------------------------------------------------------------
     def _settle(self) -> None:

@@ -57,7 +57,7 @@ ONE_BY_ONE: Final = 50
 class Change:
     """Something a person may want to know: one line in the log, one event at ``/events``."""
 
-    kind: str  # "peer", "block", "route", "routes", "source"
+    kind: str  # "node", "peer", "block", "route", "routes", "source", "speaker", "verified"
     subject: str
     state: str
     reason: str

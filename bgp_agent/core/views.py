@@ -174,5 +174,5 @@ def readiness(router: Router) -> tuple[bool, str]:
         if not own.forwarding[family]:
             return False, f"{family.value} forwarding is off"
     if router.fib.pending:
-        return False, f"{router.fib.pending} routes wait to be written to the kernel"
+        return False, f"{router.fib.pending} routes wait to be written to the kernel, such as {router.fib.waiting()}"
     return True, mode(router)[1]

@@ -56,6 +56,15 @@ def test_a_first_write_is_a_create_that_fails_where_anybody_stands() -> None:
     assert fib.operations() == [Operation(Verb.CREATE, P, MAIN, 1, VIA_A)]
 
 
+def test_what_waits_says_why() -> None:
+    fib = ready()
+    assert fib.waiting() is None
+    fib.want(P, VIA_A)
+    assert fib.waiting() == "192.168.2.0/26: about to be written"
+    flush(fib, {0: Failure(errno.EPERM, "it needs CAP_NET_ADMIN")})
+    assert fib.waiting() == "192.168.2.0/26: it needs CAP_NET_ADMIN"
+
+
 def test_a_route_that_stands_as_wanted_is_not_written_again() -> None:
     fib = ready(ours(P, VIA_A))
     fib.want(P, Unicast(VIA_A.hops))
