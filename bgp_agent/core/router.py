@@ -39,6 +39,7 @@ from bgp_agent.core.values import (
     PeerProblem,
     RefreshBegin,
     RefreshEnd,
+    RouteState,
     SessionDown,
     SessionUp,
     SpeakerEvent,
@@ -96,6 +97,7 @@ class Router:
         self._standing: dict[Prefix, bool] = {}  # own block -> did its blackhole stand when its covers were judged
         self._doubted: set[Prefix] = set()  # own blocks whose blackhole did not stand at the last look
         self._shown: dict[Prefix, tuple[str, str]] = {}  # own block -> state and reason that the log said last
+        self._shadowed: set[Prefix] = set()  # those that the log said are
         self._limits: dict[str, str | None] = {}  # peer -> what the log said last of its limits
         self._set_own_blocks()
         self._configure_peers(now)
@@ -203,6 +205,8 @@ class Router:
             return
         self.revision += 1
         self.own.touch(prefixes)
+        if len(prefixes) <= ONE_BY_ONE:
+            self._log_shadows(prefixes)
         self.rib.dirty.update(p for p in prefixes if is_host(p) and self._use_changed(p))
 
     def _use_changed(self, address: Prefix) -> bool:
@@ -387,6 +391,16 @@ class Router:
             actions.changes.append(Change("block", prefix_text(prefix), *said))
             if said[0] != "gone":
                 self._shown[prefix] = said
+
+    def _log_shadows(self, prefixes: Collection[Prefix]) -> None:
+        """One event when somebody else's route takes the place of ours, one when ours forwards again."""
+        for prefix in prefixes:
+            state, reason = self.fib.state(prefix)
+            shadowed = state is RouteState.SHADOWED
+            if shadowed is not (prefix in self._shadowed):
+                self._shadowed ^= {prefix}
+                if shadowed or state is RouteState.INSTALLED:
+                    self._changes.append(Change("route", prefix_text(prefix), state.value, reason))
 
     def _log_limits(self, actions: Actions) -> None:
         """One event when a peer passes max_prefixes or its warning level, one when it is below again."""

@@ -710,3 +710,17 @@ def test_a_peer_above_max_prefixes_is_said_once_and_once_more_when_it_is_below()
     node.withdrawn("192.168.12.0/26", "192.168.13.0/26")
     assert limits(node.told("192.168.10.0/26").changes) == []
     assert limits(node.withdrawn("192.168.11.0/26").changes) == [(RS0, "below limit", "1 prefixes; none is refused")]
+
+
+def test_a_stranger_before_our_route_is_said_when_it_comes_and_when_it_goes() -> None:
+    node = Node()
+    node.up()
+    node.told(OTHER)
+    stranger = KernelRoute(254, p(OTHER), 100, 12, VIA_GATEWAY)
+    said = []
+    for change in (node.fib.new, node.fib.deleted):
+        for _ in range(2):
+            change(stranger)
+            node.router.on_kernel(node.fib.take_changed())
+            said += [(c.subject, c.state) for c in node.settle().changes]
+    assert said == [(OTHER, "shadowed"), (OTHER, "installed")]
