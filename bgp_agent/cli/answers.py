@@ -137,6 +137,7 @@ class Offer(msgspec.Struct, frozen=True):
     stale: bool
     best: bool
     refused: str | None
+    prefix: str = ""
 
 
 class Explanation(msgspec.Struct, frozen=True):

@@ -179,10 +179,8 @@ def _offered(offer: answers.Offer) -> str:
     extra = [f"MED {offer.med}"] if offer.med is not None else []
     extra += [f"communities {' '.join(offer.communities)}"] if offer.communities else []
     extra += ["stale"] if offer.stale else []
-    fate = f"refused: {offer.refused}" if offer.refused else "best" if offer.best else "accepted, not best"
-    return (
-        f"{offer.peer}: next hop {offer.next_hop or 'none'}, AS path {path}{''.join(', ' + e for e in extra)}: {fate}"
-    )
+    fate = f"refused: {offer.refused}" if offer.refused else "best" if offer.best else "accepted, not used"
+    return f"{offer.prefix} by {offer.peer}: next hop {offer.next_hop or 'none'}, AS path {path}{''.join(', ' + e for e in extra)}: {fate}"
 
 
 def probe(arguments: argparse.Namespace) -> int:
@@ -196,8 +194,8 @@ def probe(arguments: argparse.Namespace) -> int:
 
 
 def _verdict(found: answers.Verified) -> str:
-    reason = f" ({found.reason})" if found.reason else ""
     if found.state == "unknown":
-        return f"not known{reason}: silence is no evidence"
+        return f"not known: {found.reason or 'no answer came'}"
+    reason = f" ({found.reason})" if found.reason else ""
     asked = f", asked by {found.by}" if found.by else ""
     return f"{found.state} to {found.node or 'nobody'}{asked}{f' at {found.at}' if found.at else ''}{reason}"

@@ -154,6 +154,7 @@ def config(report: ConfigReport) -> Json:
 def offer(report: Offer) -> Json:
     """What one peer offered."""
     return {
+        "prefix": prefix_text(report.prefix),
         "peer": report.peer,
         "next_hop": None if report.next_hop is None else address_text(report.next_hop),
         "as_path": report.as_path,

@@ -88,7 +88,7 @@ async def test_explain_says_it_in_words(served: Served) -> None:
     assert done.code == 0
     assert done.out.startswith("192.168.2.7: goes to 10.42.1.1 by eth0\n")
     assert "  2. installed" in done.out
-    assert "10.42.0.4: next hop 10.42.1.5, AS path 65515 64512: best" in done.out
+    assert "192.168.2.0/26 by 10.42.0.4: next hop 10.42.1.5, AS path 65515 64512: best" in done.out
     assert "the kernel says: 192.168.2.7 via 10.42.1.1 dev eth0" in done.out
 
 
@@ -101,7 +101,7 @@ async def test_explain_says_it_in_words(served: Served) -> None:
             "delivered to node-b, asked by node-a",
         ),
         (Verified("misdelivered", "node-c", "node-a", 1767225660.0, ""), 1, "misdelivered to node-c"),
-        (Verified(reason="nobody answered"), 1, "not known (nobody answered): silence is no evidence"),
+        (Verified(reason="nobody answered"), 1, "not known: nobody answered"),
     ],
 )
 async def test_probe_is_good_only_when_delivered(

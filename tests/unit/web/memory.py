@@ -90,8 +90,9 @@ class Memory:
         if target == "224.0.0.1":
             raise ValueError("multicast is not routed here")
         offer = Offer(
-            "10.42.0.4", parse_address("10.42.1.5"), (65515, 64512), (), None, stale=False, best=True, refused=None
-        )
+            parse_prefix("192.168.2.0/26"), "10.42.0.4", parse_address("10.42.1.5"), (65515, 64512), (), None,
+            stale=False, best=True, refused=None,
+        )  # fmt: skip
         return Explanation(
             target,
             "goes to 10.42.1.1 by eth0", parse_prefix("192.168.2.0/26"), ("learned from 10.42.0.4", "installed"),
