@@ -42,6 +42,7 @@ class Settings:
     install: bool = True
     own_addresses: tuple[tuple[Family, Address], ...] = ()  # next hops of a family that is not the session's own
 
-    def needed(self) -> int:
-        """How many peers must have a block before it counts as announced where it matters."""
-        return len(self.peers) if self.min_peers is None else min(self.min_peers, len(self.peers))
+    def needed(self, family: Family) -> int:
+        """How many peers must have a block of this family before it counts as announced where it matters."""
+        able = sum(family in peer.families for peer in self.peers)
+        return able if self.min_peers is None else min(self.min_peers, able)

@@ -160,16 +160,13 @@ def readiness(router: Router) -> tuple[bool, str]:
         return False, f"the blocks are not known yet: {own.table.source.reason}"
     if own.drained:
         return False, "drained: `bgp-agent undrain` ends it"
-    needed = own.settings.needed()
     for prefix in own.table.blocks:
         if not own.table.held(prefix):
             continue
         state, reason = own.describe(prefix)
-        if state is not BlockState.WITHHELD and len(own.holders(prefix)) < needed:
-            return (
-                False,
-                f"block {prefix_text(prefix)} is on {len(own.holders(prefix))} of {needed} needed peers: {reason}",
-            )
+        has, needed = len(own.holders(prefix)), own.settings.needed(family_of(prefix))
+        if state is not BlockState.WITHHELD and has < needed:
+            return False, f"block {prefix_text(prefix)} is on {has} of {needed} needed peers: {reason}"
     for family in sorted({family_of(p) for p in own.table.blocks}, key=lambda f: f.value):
         if not own.forwarding[family]:
             return False, f"{family.value} forwarding is off"
