@@ -103,11 +103,11 @@ class Reports:
         )
 
     def _headline(self, mode: str, *, ready: bool, unready: str) -> str:
-        parts = [mode]
+        """The first thing that is wrong, when something is, before what attracts traffic."""
+        parts = [] if ready else [unready]
         if not self._speaker.attached:
             parts.append(f"the speaker is not attached: {self._speaker.reason}")
-        if not ready and unready not in parts:
-            parts.append(f"not ready: {unready}")
+        parts.append(mode.removeprefix("drained; ") if unready.startswith("drained") else mode)
         return "; ".join(parts)
 
     def _warnings(self) -> tuple[str, ...]:

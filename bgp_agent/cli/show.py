@@ -32,7 +32,8 @@ def _picture(found: answers.Status) -> None:
     print(f"{output.toned(output.clean(node.name), 'bold')}: {output.state('ready' if found.ready else 'not ready')}, "
           f"{output.clean(found.reason)}")  # fmt: skip
     addresses = ", ".join(one for one in (node.address, node.address6) if one)
-    print(output.clean(f"traffic by {found.mode} · {addresses} · bgp-agent {node.version} since {node.started}"))
+    attraction = "nothing attracts traffic" if found.mode == "off" else f"traffic by {found.mode}"
+    print(output.clean(f"{attraction} · {addresses} · bgp-agent {node.version} since {node.started}"))
     problems = list(_problems(found))
     if problems:
         print("\nproblems:")
@@ -102,7 +103,8 @@ def proof(verified: answers.Verified) -> str:
     """The network's answer in a few words."""
     if verified.state == "unknown":
         return "not known"
-    return f"{verified.state} to {verified.node or 'nobody'}"
+    when = f", {age(verified.at)} ago" if verified.at else ""
+    return f"{verified.state} to {verified.node or 'nobody'}{when}"
 
 
 def routes(arguments: argparse.Namespace) -> int:
@@ -180,7 +182,8 @@ def _offered(offer: answers.Offer) -> str:
     extra += [f"communities {' '.join(offer.communities)}"] if offer.communities else []
     extra += ["stale"] if offer.stale else []
     fate = f"refused: {offer.refused}" if offer.refused else "best" if offer.best else "accepted, not used"
-    return f"{offer.prefix} by {offer.peer}: next hop {offer.next_hop or 'none'}, AS path {path}{''.join(', ' + e for e in extra)}: {fate}"
+    more = "".join(f", {one}" for one in extra)
+    return f"{offer.prefix} by {offer.peer}: next hop {offer.next_hop or 'none'}, AS path {path}{more}: {fate}"
 
 
 def probe(arguments: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import pty
+import re
 import socket
 import subprocess
 import sys
@@ -52,6 +53,12 @@ async def test_status_of_an_unready_node_fails_and_shows_the_problems_first(serv
     for text in ("config.yaml:3", "forwarding is off", "blocks.yaml is gone", "hold timer expired", "3 routes wait"):
         assert text in problems
     assert "PEER" in rest
+
+
+async def test_a_proof_is_shown_with_its_age_and_off_in_words(served: Served) -> None:
+    assert re.search(r"delivered to node-a, \d+d\d+h ago", (await served("status")).out)
+    served.memory.report = replace(served.memory.report, mode="off")
+    assert "nothing attracts traffic · 10.42.1.4" in (await served("status")).out
 
 
 async def test_json_is_what_the_agent_serves(served: Served) -> None:
