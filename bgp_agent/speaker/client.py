@@ -32,6 +32,10 @@ LONGEST_PAUSE: Final = 1.0
 SPAWN_AGAIN: Final = 10.0
 #: Seconds without anybody at the socket after which the sessions have ended; a host that is started again takes less.
 GONE: Final = 3.0
+#: Seconds between two questions whether the host still answers, and how many of them may stay without an answer. In all
+#: less than pipeline.ANSWER_TIMEOUT: a host that stands still must not be read as ExaBGPs that do, which are restarted.
+PING: Final = 3.0
+UNANSWERED: Final = 2
 
 Deliver = Callable[[list[SpeakerEvent]], None]
 Maintenance = Callable[[float], Awaitable[None]]
@@ -163,14 +167,32 @@ class Speaker:
         self._connection = connection
         connection.send(message(Kind.HELLO, protocol=VERSION, version=bgp_agent.__version__))
         good = False
+        assert self._tasks is not None  # noqa: S101 - made by run()
+        watch = self._tasks.create_task(self._watch(connection), name="does the speaker answer")
         try:
             reason = await connection.ended
             good = self._ready
         finally:
+            watch.cancel()
             connection.close()
             self._connection = None
         self._detach(reason)
         return good
+
+    async def _watch(self, connection: Connection) -> None:
+        """End the connection to a host that is stopped or stuck.
+
+        Counted in questions, not in seconds: after a pause of our own the answers are there already.
+        """
+        unanswered = 0
+        while unanswered < UNANSWERED:
+            before = connection.reads
+            connection.send(message(Kind.PING))
+            await asyncio.sleep(PING)
+            unanswered = unanswered + 1 if connection.reads == before else 0
+        who = f" (process {connection.host_pid})" if connection.host_pid is not None else ""
+        self.reason = f"the speaker{who} has not answered for {PING * UNANSWERED:g} s: it is stopped or stuck"
+        connection.end(self.reason)
 
     def _nobody_answers(self, error: OSError) -> None:
         """Only these two errors say that no host runs; without a right or a descriptor nothing is known."""
@@ -248,6 +270,8 @@ class Speaker:
                 self._on_ready()
             case Kind.LOG:
                 self._peer_log(frame.text("peer"), frame.text("level"), frame.text("line"))
+            case Kind.PONG:
+                pass  # that it came is all that it says
             case Kind.STOPPING:
                 self._on_stopping(frame.number("timeout"))
             case _:

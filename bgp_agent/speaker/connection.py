@@ -13,6 +13,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, receive: Callable[[list[Message | Lines]], None]) -> None:
         self.host_pid: int | None = None
+        self.reads = 0  # how often the host was heard
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._receive = receive
         self._reader = FrameReader()
@@ -25,6 +26,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Pass on whole frames; what cannot be read ends the connection."""
+        self.reads += 1
         if self.ended.done():
             return
         try:

@@ -285,6 +285,9 @@ class Host:
             if slot is not None and slot.process is not None and not slot.process.write(frame.epoch, frame.data):
                 raise ProtocolError(f"ExaBGP for {frame.peer} does not take commands as fast as they come")
             return
+        if frame.kind is Kind.PING:
+            link.send(message(Kind.PONG))
+            return
         if self._stop.is_set() and frame.kind is not Kind.PREPARED and frame.kind is not Kind.STOP:
             return  # too late: all ends
         match frame.kind:

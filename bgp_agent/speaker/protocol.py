@@ -20,6 +20,8 @@ COMMANDS agent to host      peer, epoch, whole command lines for that ExaBGP
 RESTART  agent to host      ``peer``, ``reason``
 PREPARED agent to host      ``wait``: seconds the host shall still wait, 0 to go on
 STOP     agent to host      nothing; the same as SIGTERM
+PING     agent to host      nothing; the host answers with PONG at once, whatever it is doing
+PONG     host to agent      nothing
 ======== ================== =============================================================
 
 HELLO and REFUSED keep their form in every version, so that two versions can always tell each other that they differ.
@@ -62,6 +64,8 @@ class Kind(IntEnum):
     RESTART = 12
     PREPARED = 13
     STOP = 14
+    PING = 15
+    PONG = 16
 
 
 _BINARY: Final = frozenset({Kind.LINES, Kind.COMMANDS})

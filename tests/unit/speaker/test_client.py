@@ -13,6 +13,7 @@ from bgp_agent.core.values import Announcement, PeerProblem, SessionDown, Sessio
 from bgp_agent.speaker import client
 from bgp_agent.speaker.client import Speaker
 from bgp_agent.speaker.definition import PeerDefinition
+from bgp_agent.speaker.pipeline import ANSWER_TIMEOUT
 from bgp_agent.speaker.protocol import VERSION, FrameReader, Kind, Lines, Message, Snapshot, lines, message
 
 PEER = PeerDefinition("10.99.1.2", 65515, 64512, "10.99.1.1", local_address="10.99.1.1")
@@ -68,6 +69,10 @@ class FakeHost:
     def kinds(self) -> list[Kind]:
         return [frame.kind for frame in self.heard]
 
+    def asked(self) -> list[Message]:
+        """What the agent wants, without its questions whether anybody is there."""
+        return [frame for frame in self.heard if isinstance(frame, Message) and frame.kind is not Kind.PING]
+
     def commands(self) -> bytes:
         return b"".join(frame.data for frame in self.heard if isinstance(frame, Lines))
 
@@ -117,7 +122,7 @@ async def test_nothing_is_defined_or_removed_before_the_peers_are_known(rig: Rig
     async with FakeHost(rig.path).running() as host:
         await attach(rig, host, state(PEER))
         await asyncio.sleep(0.05)
-        assert host.kinds() == [Kind.HELLO]
+        assert [frame.kind for frame in host.asked()] == [Kind.HELLO]
 
 
 async def test_only_differences_are_told_to_the_host(rig: Rig) -> None:
@@ -128,7 +133,7 @@ async def test_only_differences_are_told_to_the_host(rig: Rig) -> None:
         rig.speaker.set_peers({PEER.address: PEER, OTHER.address: OTHER})
         host.say(message(Kind.GONE, peer=OTHER.address))
         await until(lambda: Kind.DEFINE in host.kinds())
-        assert [frame.body for frame in host.heard if isinstance(frame, Message)][1:] == [
+        assert [frame.body for frame in host.asked()][1:] == [
             {"peer": OTHER.address}, {"definition": OTHER.to_json()},
         ]  # fmt: skip
 
@@ -138,7 +143,7 @@ async def test_another_version_is_a_reason_and_nothing_is_sent(rig: Rig) -> None
         rig.speaker.set_peers({PEER.address: PEER})
         await until(lambda: "same release" in rig.speaker.reason)
         assert not rig.speaker.attached
-        assert set(host.kinds()) <= {Kind.HELLO}
+        assert {frame.kind for frame in host.asked()} <= {Kind.HELLO}
 
 
 async def test_one_read_is_one_batch_and_none_comes_from_inside_a_call(rig: Rig) -> None:
@@ -195,6 +200,35 @@ async def test_sessions_of_a_host_that_is_gone_for_good_have_ended(rig: Rig, mon
         await attach(rig, host, state(PEER, established=True, epoch=8))
         await until(lambda: isinstance(rig.events[-1], SessionUp))
         assert PeerProblem(PEER.address, None) in rig.events
+
+
+async def test_a_frozen_host_is_said_ends_no_session_and_is_not_told_to_restart_anything(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "PING", 0.05)
+    rig.speaker.set_peers({PEER.address: PEER})
+    async with FakeHost(rig.path).running() as host:
+        await attach(rig, host, state(PEER, established=True))
+        await until(lambda: host.connections == 2 and not rig.speaker.attached)
+        assert "stopped or stuck" in rig.speaker.reason
+        assert Kind.PING in host.kinds()
+        assert Kind.RESTART not in host.kinds()
+        assert not [event for event in rig.events if isinstance(event, SessionDown)]
+        await attach(rig, host, state(PEER, established=True))
+
+
+def test_a_frozen_host_is_noticed_before_its_exabgps_are_taken_for_frozen() -> None:
+    assert client.PING * (client.UNANSWERED + 1) < ANSWER_TIMEOUT
+
+
+async def test_a_host_that_answers_stays(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "PING", 0.05)
+    async with FakeHost(rig.path).running() as host:
+        await attach(rig, host)
+        for _ in range(10):
+            host.say(message(Kind.PONG))
+            await asyncio.sleep(0.05)
+        assert host.connections == 1
 
 
 @pytest.mark.parametrize("states", [(), (state(PEER, "starting", epoch=0),), (state(PEER, established=True, epoch=8),)])
