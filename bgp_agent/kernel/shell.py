@@ -186,7 +186,10 @@ class Kernel:
         """One line for each reason, not for each route, and not again within a while."""
         reasons: dict[str, list[Operation]] = {}
         for position, failure in failures.items():
-            reasons.setdefault(failure.words, []).append(operations[position])
+            operation = operations[position]
+            if failure.errno in (errno.ESRCH, errno.ENOENT) and operation.verb is not Verb.CREATE:
+                continue  # it went before we came, with its link for example: the Fib knows what to do
+            reasons.setdefault(failure.words, []).append(operation)
         now = self._clock()
         self._logged = {reason: at for reason, at in self._logged.items() if now - at < _QUIET}
         for reason, refused in reasons.items():

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+import structlog.testing
 
 from bgp_agent.core.prefix import Address, Family, Prefix, network, parse_address, parse_prefix
 from bgp_agent.core.values import Blackhole, Hop, RouteState, Target, Unicast
@@ -98,6 +99,17 @@ async def test_every_change_of_a_route_is_one_message_and_no_packet_finds_none(
         assert not [line for line in heard if line.startswith("Deleted")], heard
         rig.want(prefix, None)
         assert rig.shown(text(prefix)) == []
+
+
+async def test_a_route_that_went_before_we_came_to_delete_it_is_no_refusal(node: Namespace) -> None:
+    """As when a link goes down and takes routes along: the kernel says ESRCH, and that is what was wanted."""
+    async with running(Rig(node)) as rig:
+        rig.want(P, rig.via("10.42.1.1"))
+        node.ip("route delete 192.168.2.0/26 proto 179")  # before the loop hears of it
+        with structlog.testing.capture_logs() as said:
+            rig.want(P, None)
+        assert said == []
+        assert rig.fib.pending == 0
 
 
 async def test_a_host_route_and_a_route_by_an_interface_and_a_source_are_read_back_as_written(node: Namespace) -> None:
