@@ -83,6 +83,8 @@ class OnePeerReactor(Reactor):
             peer.try_now()
 
     def _wait_for_io(self, sleeptime: int) -> Iterator[int]:
+        if not self.asynchronous.ready():
+            sleeptime = 0
         try:
             for descriptor, event in self._poller.poll(sleeptime):
                 if event & select.POLLNVAL:
