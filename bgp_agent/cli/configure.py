@@ -6,12 +6,16 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bgp_agent import __version__
 from bgp_agent.cli import output
-from bgp_agent.cli.main import GOOD, CommandError
+from bgp_agent.cli.main import GOOD, WRONG, CommandError
 from bgp_agent.cli.parser import DEFAULT_CONFIG, PROG, build_parser
 from bgp_agent.cli.places import config_path, load_config
+
+if TYPE_CHECKING:
+    from bgp_agent.config import Loaded
 
 
 def init(arguments: argparse.Namespace) -> int:
@@ -61,8 +65,20 @@ def check(arguments: argparse.Namespace) -> int:
         print(f"{PROG}: warning: {output.clean(warning)}", file=sys.stderr)
     if loaded.ignored:
         print(f"{PROG}: these variables mean nothing: {output.clean(', '.join(loaded.ignored))}", file=sys.stderr)
+    _refuse_user(loaded)
     _print_yaml(effective(loaded.config), as_json=arguments.json)
     return GOOD
+
+
+def _refuse_user(loaded: Loaded) -> None:
+    """``speaker.user`` must be able to run ExaBGP. Raises :class:`CommandError`."""
+    from bgp_agent.cli.reach import why_not  # noqa: PLC0415 - only this command needs it
+    from bgp_agent.speaker.exabgp_config import assets  # noqa: PLC0415
+
+    user = loaded.config.speaker.user
+    reason = why_not(user, Path(loaded.config.state_dir), assets() / "exabgp") if user else None
+    if reason is not None:
+        raise CommandError(f"the config cannot be used:\n{loaded.path}: speaker.user: {reason}", WRONG)
 
 
 def _print_yaml(text: str, *, as_json: bool) -> None:

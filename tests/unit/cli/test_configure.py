@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import re
 from pathlib import Path
 
@@ -35,6 +37,25 @@ def test_init_replaces_a_file_only_when_forced(bgp_agent: Command, tmp_path: Pat
     assert bgp_agent("init", path, "--force").code == 0
     assert path.read_text() != "mine"
     assert bgp_agent("init", "-").out == path.read_text()
+
+
+@pytest.mark.parametrize(("user", "reason"), [("nobody-of-that-name", "there is no user 'nobody-of-that-name'")])
+def test_a_speaker_user_that_cannot_run_exabgp_is_refused_with_the_key(
+    bgp_agent: Command, tmp_path: Path, user: str, reason: str
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(GOOD + f"speaker: {{user: {user}}}\n")
+    done = bgp_agent("check", "-c", path)
+    assert done.code == 2
+    assert f"{path}: speaker.user: {reason}" in done.err
+    assert done.out == ""
+
+
+def test_a_speaker_user_that_can_run_exabgp_is_taken(bgp_agent: Command, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(GOOD + f"speaker: {{user: {pwd.getpwuid(os.geteuid()).pw_name}}}\n")
+    done = bgp_agent("check", "-c", path)
+    assert done.code == 0, done.err
 
 
 def test_init_where_nothing_can_be_written_is_said(bgp_agent: Command, tmp_path: Path) -> None:
