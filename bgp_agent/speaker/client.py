@@ -1,9 +1,10 @@
 """The agent's side of the speaker: attaches to the host, keeps a session for each peer, and hands on what they tell.
 
 Losing the connection says nothing about any peer: sessions are detached and keep what they know until a host tells how
-things stand. A socket at which nobody listens for :data:`GONE` seconds does say something: the host has ended, ExaBGPs
-end with their host, and so every session has ended too. Whatever the order of attaching, defining and announcing, the
-outcome is the same: the host runs exactly the wanted peers, and each session knows the whole wanted set.
+things stand. A socket that stands there with nobody listening for :data:`GONE` seconds does say something: its host was
+killed, ExaBGPs end with their host, and so every session has ended too. Whatever the order of attaching, defining and
+announcing, the outcome is the same: the host runs exactly the wanted peers, and each session knows the whole wanted
+set.
 """
 
 from __future__ import annotations
@@ -195,8 +196,9 @@ class Speaker:
         connection.end(self.reason)
 
     def _nobody_answers(self, error: OSError) -> None:
-        """Only these two errors say that no host runs; without a right or a descriptor nothing is known."""
-        if error.errno not in {errno.ENOENT, errno.ECONNREFUSED}:
+        """A socket that is left over says that its host is dead; one that is not there, or not for us, says nothing."""
+        if error.errno != errno.ECONNREFUSED:
+            self._nobody_since = None
             return
         now = self._clock()
         self._nobody_since = now if self._nobody_since is None else self._nobody_since

@@ -275,6 +275,20 @@ async def test_host_that_talks_nonsense_is_left_and_tried_again(rig: Rig) -> Non
         await until(lambda: host.connections >= 2)
 
 
+async def test_a_socket_that_is_not_there_says_nothing_of_any_session(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "GONE", 0.1)
+    rig.speaker.set_peers({PEER.address: PEER})
+    async with FakeHost(rig.path).running() as host:
+        await attach(rig, host, state(PEER, established=True))
+        await until(lambda: rig.events)
+        rig.path.unlink()
+    await until(lambda: "No such file" in rig.speaker.reason)
+    await asyncio.sleep(0.5)
+    assert not [event for event in rig.events if isinstance(event, SessionDown | PeerProblem)]
+
+
 async def test_no_host_is_started_more_than_once_in_a_while(tmp_path: Path) -> None:
     started: list[float] = []
     speaker = Speaker(tmp_path / "s.sock", lambda _: None, spawn=lambda: started.append(time.monotonic()))
