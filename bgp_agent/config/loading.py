@@ -53,9 +53,10 @@ def read_file(path: Path) -> str:
     """The text of the config file. Raises :class:`ConfigError`."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO must not block us
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise ConfigError(str(path), [f"{path}: is not a file: name a YAML file with -c"])
         with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor has no Path
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise ConfigError(str(path), [f"{path}: is not a file: name a YAML file with -c"])
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise ConfigError(

@@ -58,6 +58,8 @@ def problems_of(error: ValidationError, document: Document) -> list[Problem]:
     """What the model found, in our words. Values are shown only where the key is known: others may be secrets."""
     found: dict[Key, Problem] = {}
     for detail in error.errors(include_url=False):
+        if detail["type"] == "default_factory_not_called":
+            continue  # a default that hangs on another key of the section, which is what is wrong and is told
         key = _written(detail["loc"], document.value)
         found.setdefault(key, Problem(key, _reason(detail, key)))
     return sorted(found.values(), key=lambda problem: (document.mark(problem.key) or Mark(0, 0)).line)

@@ -58,6 +58,14 @@ def test_a_speaker_user_that_can_run_exabgp_is_taken(bgp_agent: Command, tmp_pat
     assert done.code == 0, done.err
 
 
+def test_check_warns_of_what_run_refuses_as_not_built(bgp_agent: Command, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(GOOD + "azure: {}\n")
+    done = bgp_agent("check", "-c", path)
+    assert done.code == 0
+    assert "warning: azure: is not built yet: leave the section out; `bgp-agent run` refuses it" in done.err
+
+
 def test_init_where_nothing_can_be_written_is_said(bgp_agent: Command, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = bgp_agent("init", tmp_path / "file" / "config.yaml")

@@ -168,6 +168,14 @@ def test_all_that_is_wrong_is_said_at_once_and_in_order() -> None:
     assert [line.split(": ")[1] for line in lines] == ["bgp.asn", "kernel.metric", "kernel.x", "log.level"]
 
 
+def test_a_peer_with_one_mistake_has_one_problem() -> None:
+    lines = refused(
+        "pools: [192.168.0.0/16]\nbgp: {asn: 1, peers: [{address: 10.0.0.1, asn: 2, port: 0}]}"
+    ).splitlines()
+    assert len(lines) == 1
+    assert lines[0].endswith("bgp.peers[0].port: must be at least 1")
+
+
 def test_a_file_with_a_thousand_mistakes_gives_a_readable_message() -> None:
     message = refused("".join(f"key{n}: 1\n" for n in range(1000)))
     assert message.endswith("... and 980 more")
@@ -319,8 +327,8 @@ def test_a_file_that_cannot_be_used_says_what_to_do(tmp_path: Path) -> None:
     assert (
         why(tmp_path / "none") == f"{tmp_path}/none: is not there: write one with `bgp-agent init`, or name it with -c"
     )
-    assert "Is a directory" in why(tmp_path)
     assert "is not a file" in why(fifo)
+    assert "is not a file" in why(tmp_path)
     assert why(latin) == f"{latin}:2: is not UTF-8: save it as UTF-8"
     assert "is longer than" in why(endless)
     assert "Not a directory" in why(latin / "below")
