@@ -270,6 +270,7 @@ class Agent:
 
     def reread(self) -> None:
         """SIGHUP: read the configuration and the block file again, changed or not."""
+        log.info("reading the configuration and the block file again, as SIGHUP asks")
         self.reload()
         self.source.reread()
 
