@@ -9,7 +9,7 @@ import pytest
 
 from lab.bird import ROUTE_SERVER_ASN
 from lab.netns import Network
-from lab.topology import ASN, ROUTE_SERVERS, Lab, Node, short_folder
+from lab.topology import ASN, ROUTE_SERVERS, Lab, Node, StatusError, short_folder
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -22,6 +22,15 @@ def configure(node: Node, **bgp: object) -> None:
     """Hold time 9 s, stale time 10 s, both route servers; ``bgp`` replaces keys of that section."""
     peers = [{"address": a, "asn": ROUTE_SERVER_ASN, "multihop": 8} for a in ROUTE_SERVERS.values()]
     node.configure(bgp={"asn": ASN, "hold_time": "9s", "stale_time": "10s", "peers": peers, **bgp})
+
+
+def answers(node: Node) -> bool:
+    """Has a freshly started agent opened its HTTP port."""
+    try:
+        node.get()
+    except StatusError:
+        return False
+    return True
 
 
 @pytest.fixture(scope="session")
