@@ -44,6 +44,10 @@ test: venv tools  ## unit, property, router and lab tests, in a sandbox; the sum
 unit: venv  ## unit and property tests only: no root, no namespaces
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --timeout 120 -m "not soak" tests/unit $(ARGS)
 
+.PHONY: coverage
+coverage: venv  ## every branch of every core module, by the tests of its own (ARGS="rib own" for some)
+	@$(BIN)/python tests/unit/core/own_coverage.py $(ARGS)
+
 .PHONY: soak
 soak: venv tools  ## the tests that wait for minutes of real protocol timers
 	@$(SANDBOX) $(BIN)/python -m pytest --timeout 900 -m soak $(ARGS)
