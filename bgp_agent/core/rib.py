@@ -241,11 +241,11 @@ class Rib:
         self.dirty.add(prefix)
 
     def take_refreshes(self) -> list[str]:
-        """The peers to ask for their tables again, once. What was surplus is then told again."""
+        """The peers to ask for their tables again, once. What was surplus and has no name here is told again."""
         wanted, self.wants_refresh = self.wants_refresh, set()
         asked = [peer for peer in sorted(wanted) if peer in self.tables and self.tables[peer].up]
         for peer in asked:
-            self.tables[peer].forget_surplus()
+            self.tables[peer].surplus_dropped.clear()
         return asked
 
     # --- whole tables ------------------------------------------------------------------------------------------------

@@ -177,8 +177,9 @@ def test_enumerating_is_bounded() -> None:
 
 def test_a_changed_next_hop_touches_the_prefixes_it_is_a_candidate_for(tables: Tables) -> None:
     tables.tell(path(A, "10.42.1.5"), ONE, "192.168.3.0/26")
-    tables.tell(path(B, "10.42.1.6"), TWO, "192.168.3.0/26")
-    assert set(tables.learned.through({parse_address("10.42.1.6")})) == {p(TWO), p("192.168.3.0/26")}
+    tables.tell(path(B, "10.42.1.6"), TWO, "192.168.3.0/26", "192.168.4.0/26")
+    touched = set(tables.learned.through({parse_address("10.42.1.6")}))
+    assert touched == {p(TWO), p("192.168.3.0/26"), p("192.168.4.0/26")}
     assert tables.learned.through(set()) == []
 
 

@@ -252,6 +252,7 @@ def test_above_max_prefixes_the_surplus_is_named_counted_and_let_in_when_there_i
     table = rib.tables[A]
     assert list(table.surplus) == [P3]
     assert len(table.paths) == 2
+    assert table.overfull
     tell(rib, withdrawn=(P3,))
     assert not table.surplus
     tell(rib, P3)
@@ -325,7 +326,13 @@ def test_stale_paths_that_filled_the_limit_make_room_when_they_are_swept() -> No
     assert rib.tables[A].paths == {}
     assert rib.take_refreshes() == [A]
     assert rib.take_refreshes() == []
-    assert not rib.tables[A].surplus, "it will be told again"
+    assert list(rib.tables[A].surplus) == [P2], "until it is told again"
+    rib.tables[A].surplus_dropped.add(Family.IPV4)
+    rib.wants_refresh.add(A)
+    assert rib.take_refreshes() == [A]
+    assert not rib.tables[A].surplus_dropped
+    tell(rib, P2, now=3.0)
+    assert not rib.tables[A].overfull
 
 
 def test_a_refresh_of_one_family_says_nothing_of_the_others_surplus() -> None:

@@ -357,6 +357,52 @@ def test_a_guard_stays_when_the_way_is_lost_and_goes_with_its_peer() -> None:
     assert set(node.kernel) == {host(parse_address(RS1))}
 
 
+def test_a_learned_route_never_takes_the_place_of_the_way_to_a_peer() -> None:
+    node = Node(settings(pools=PrefixSet([p("10.42.0.0/16")])))
+    node.up()
+    node.told(f"{RS1}/32", hop="10.42.1.5")
+    assert node.kernel[host(parse_address(RS1))] == VIA_GATEWAY
+    assert node.router.learned.refused[p(f"{RS1}/32")] == f"it holds the peer {RS1}"
+
+
+def test_links_that_change_no_answer_change_nothing() -> None:
+    node = Node()
+    node.up()
+    node.told(OTHER)
+    node.written.clear()
+    node.router.on_links(frozenset())
+    assert not node.router.dirty
+    node.settle()
+    assert node.written == []
+
+
+def test_the_next_timer_is_the_earliest_of_all() -> None:
+    node = Node()
+    assert node.router.next_timer() is None
+    node.source(OWN)
+    node.up()
+    node.told(OTHER)
+    node.hears(*whole())
+    node.acknowledges(OWN)
+    node.source()
+    node.lets_go(OWN)
+    assert node.router.next_timer() == node.now + LET_GO
+    node.router.rib.stale_time = 5.0
+    node.down()
+    assert node.router.next_timer() == node.now + 5.0
+
+
+def test_a_shadowed_route_that_is_withdrawn_is_no_news_of_the_shadow() -> None:
+    node = Node()
+    node.up()
+    node.told(OTHER)
+    stranger = KernelRoute(254, p(OTHER), 100, 12, VIA_GATEWAY)
+    node.fib.new(stranger)
+    node.router.on_kernel({p(OTHER)})
+    assert [c.state for c in node.settle().changes] == ["shadowed"]
+    assert [c.state for c in node.withdrawn(OTHER).changes] == ["gone"]
+
+
 # --- sessions --------------------------------------------------------------------------------------------------------
 def test_a_lost_session_keeps_its_routes_for_stale_time_and_a_live_peer_wins_at_once() -> None:
     node = Node()
