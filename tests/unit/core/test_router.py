@@ -770,3 +770,43 @@ def test_a_stranger_before_our_route_is_said_when_it_comes_and_when_it_goes() ->
             node.router.on_kernel(node.fib.take_changed())
             said += [(c.subject, c.state) for c in node.settle().changes]
     assert said == [(OTHER, "shadowed"), (OTHER, "installed")]
+
+
+restarts = st.lists(
+    st.one_of(
+        st.tuples(st.just("up"), st.sampled_from([RS0, RS1])),
+        st.tuples(st.just("down"), st.sampled_from([RS0, RS1])),
+        st.tuples(st.just("told"), st.sampled_from([OTHER, "192.168.3.0/26"]), st.sampled_from([RS0, RS1])),
+        st.tuples(st.just("ack")),
+        st.tuples(st.just("wait"), st.integers(1, 20)),
+        st.tuples(st.just("source"), st.just(()), st.just(SourceState.STALE)),
+    ),
+    max_size=25,
+)
+
+
+@given(restarts)
+def test_a_restart_without_evidence_takes_nothing_away(sequence: list[tuple[object, ...]]) -> None:
+    """Sessions flap, the source cannot be read, peers speak only of what stands: nothing that stood before goes.
+
+    Routes may go when their peers had the time to speak, and only those of which nobody spoke.
+    """
+    node = Node(found=found())
+    node.router.rib.expect(node.now)
+    for address in (RS0, RS1):  # both sessions stood, and ExaBGP has announced the block
+        node.hears(SessionUp(address, V4, 30, "enhanced", graceful_restart=True, adopted=True))
+        node.acknowledges(OWN, by=address)
+    for move in sequence:
+        if move[0] == "ack":
+            for address in (RS0, RS1):
+                if node.router.peers[address].established:
+                    node.acknowledges(OWN, by=address)
+        else:
+            move_of(node, move)
+        assert node.routes()[OWN] == Blackhole()
+        assert node.announced(RS0) == node.announced(RS1) == {OWN}
+        assert not any(None in said.values() for step in node.actions for said in step.announce.values())
+        if node.router.rib.settling:
+            assert {OTHER, "192.168.3.0/26"} <= set(node.routes())
+        told = {q for table in node.router.rib.tables.values() for q in table.paths}
+        assert {prefix_text(q) for q in told} <= set(node.routes())
