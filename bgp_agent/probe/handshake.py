@@ -164,9 +164,20 @@ def _refusal(where: str, error: OSError) -> str:
         case errno.EPERM:
             return f"could not ask {where}: no right to a transparent socket, give the agent CAP_NET_ADMIN"
         case errno.ENETUNREACH | errno.EHOSTUNREACH | errno.EINVAL | errno.EACCES:
-            return f"no way to {where}: {os.strerror(error.errno)}"
+            return no_way(where, error)
         case code:
             return f"asking {where} failed: {os.strerror(code or 0)}"
+
+
+def no_way(where: str, error: OSError) -> str:
+    """The kernel would not send it: its errors name the kind of route that stood in the way."""
+    code = error.errno or 0
+    reason = {
+        errno.EINVAL: "a blackhole route of this node drops it",
+        errno.ENETUNREACH: "this node has no route for it",
+        errno.EACCES: "a prohibit route of this node refuses it",
+    }.get(code, os.strerror(code))
+    return f"no way to {where}: {reason}"
 
 
 class Limit:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 import struct
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from typing import Final, TypeAlias
 
 from bgp_agent.core.prefix import Address, Family, address_text, family_of
 from bgp_agent.core.probing import Delivered, Evidence, Misdelivered, Silence
+from bgp_agent.probe.handshake import no_way
 
 PORT: Final = 33434
 """Just below traceroute(8)'s, where nothing listens. Hop N is asked at PORT + N: that tells the answers apart."""
@@ -75,13 +75,13 @@ async def trace(
     try:
         made = _udp(make, target)
     except OSError as error:
-        return Silence(f"no way to {where}: {os.strerror(error.errno or 0)}")
+        return Silence(no_way(where, error))
     with contextlib.closing(made):
         for hops in range(1, MAX_HOPS + 1):
             try:
                 error_seen = await _hop(made, where, hops, wait)
             except OSError as error:
-                return Silence(f"no way to {where}: {os.strerror(error.errno or 0)}")
+                return Silence(no_way(where, error))
             if error_seen is None:
                 return Silence(f"hop {hops} on the way to {where} says nothing")
             verdict = _judge(error_seen, target, owner, is_node, hops)
