@@ -12,6 +12,7 @@ peers have spoken is decided at once; it need not wait for the rest.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -52,13 +53,15 @@ SessionEvent: TypeAlias = SessionUp | SessionDown | PeerProblem | AnnouncementsC
 
 #: Above this many changed prefixes in one step the log gets one line for all of them.
 ONE_BY_ONE: Final = 50
+#: On a node with more own blocks than that, so many of them are told one by one: acknowledgements come by fifties.
+FEW: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """Something a person may want to know: one line in the log, one event at ``/events``."""
 
-    kind: str  # "node", "peer", "block", "route", "routes", "source", "speaker", "verified"
+    kind: str  # "node", "peer", "block", "blocks", "route", "routes", "source", "speaker", "verified"
     subject: str
     state: str
     reason: str
@@ -270,6 +273,7 @@ class Router:
     def _derive_blocks(self, actions: Actions, now: float) -> None:
         table = self.own.table
         changed: list[Prefix] = []
+        said: list[Change] = []
         dirty, table.dirty = sorted(table.dirty), set()
         for prefix in dirty:  # in order: when a limit does not let all of them out, the lowest addresses are first
             self.own.step(prefix, now)
@@ -281,11 +285,14 @@ class Router:
                 self.fib.want(prefix, Blackhole())
             elif held and changed and changed[-1] == prefix:
                 self.fib.want(prefix, None)  # a learned route of that very prefix ends
-            self._log_block(prefix, actions)
+            self._log_block(prefix, said)
+        actions.changes += said if len(said) <= FEW or len(table.blocks) <= ONE_BY_ONE else [_summary(said)]
         if changed:
             actions.own = self._set_own_blocks()
             self.rib.dirty.update(changed)  # a released block's blackhole may go, or become another owner's route
-            for prefix in changed:
+            if len(changed) > ONE_BY_ONE:
+                self.rib.dirty |= self.learned.everything()
+            for prefix in changed if len(changed) <= ONE_BY_ONE else ():
                 wider = prefix[-1] if table.held(prefix) else 0  # those that cover a new one: _judge_covering()
                 self.rib.dirty.update(q for q in self.learned.touching(prefix) if q[-1] >= wider)
         self.rib.dirty |= table.gone
@@ -378,7 +385,7 @@ class Router:
         self.own.table.handle_timer(now)
 
     # --- the log -----------------------------------------------------------------------------------------------------
-    def _log_block(self, prefix: Prefix, actions: Actions) -> None:
+    def _log_block(self, prefix: Prefix, changes: list[Change]) -> None:
         if self.own.table.held(prefix):
             state, reason = self.own.describe(prefix)
             said = (state.value, reason)
@@ -388,7 +395,7 @@ class Router:
             self._shown.pop(prefix, None)
             said = ("gone", "nothing of it is left here")
         if self._shown.get(prefix) != said:
-            actions.changes.append(Change("block", prefix_text(prefix), *said))
+            changes.append(Change("block", prefix_text(prefix), *said))
             if said[0] != "gone":
                 self._shown[prefix] = said
 
@@ -437,6 +444,13 @@ class Router:
                 state = "refused" if selection.refused else "accepted" if selection.target else "pending"
                 change = Change("route", prefix_text(prefix), state, selection.reason)
             actions.changes.append(change)
+
+
+def _summary(changes: list[Change]) -> Change:
+    """One line in place of one for each of many own blocks."""
+    states = Counter(change.state for change in changes)
+    words = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
+    return Change("blocks", "all", "changed", f"{len(changes)} own blocks changed: {words}")
 
 
 def _alike(before: Selection | None, after: Selection | None) -> bool:

@@ -810,3 +810,23 @@ def test_a_restart_without_evidence_takes_nothing_away(sequence: list[tuple[obje
             assert {OTHER, "192.168.3.0/26"} <= set(node.routes())
         told = {q for table in node.router.rib.tables.values() for q in table.paths}
         assert {prefix_text(q) for q in told} <= set(node.routes())
+
+
+def test_many_own_blocks_are_one_line_a_step_and_a_few_of_many_are_told_one_by_one() -> None:
+    node = Node()
+    node.up()
+    many = [prefix_text(Prefix(bytes((192, 168, n, 0, 26)))) for n in range(ONE_BY_ONE + 1)]
+    said = [c for c in node.source(*many).changes if c.kind != "source"]
+    assert {c.kind for c in said} == {"blocks"}
+    assert said[-1].reason == "51 own blocks changed: 51 pending"
+    assert [c.kind for c in node.acknowledges(*many[:40]).changes] == ["blocks"]
+    assert [(c.kind, c.subject) for c in node.acknowledges(many[45]).changes] == [("block", many[45])]
+
+
+def test_many_own_blocks_at_once_take_their_learned_routes_out() -> None:
+    node = Node()
+    node.up()
+    many = [prefix_text(Prefix(bytes((192, 168, n, 0, 26)))) for n in range(ONE_BY_ONE + 1)]
+    node.told(*many, "192.168.200.0/26")
+    node.source(*many)
+    assert node.routes() == dict.fromkeys(many, Blackhole()) | {"192.168.200.0/26": VIA_GATEWAY}
