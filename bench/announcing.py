@@ -14,25 +14,27 @@ from bgp_agent.core.prefix import prefix_text
 def one_by_one(stack_class: type[Stack], count: int) -> list[float]:
     """Seconds from the event to the UPDATE, ``count`` times.
 
-    The event is for us the replaced block file (all blocks in it), for ExaBGP alone a command, for the routers a
-    blackhole route that somebody put into the kernel: what Calico does for a block, and what they watch.
+    The event is for us a replaced block file (ten blocks and the new one), for ExaBGP alone a command, for the routers
+    a blackhole route that somebody put into the kernel: what Calico does for a block, and what they watch.
     """
     with Rig() as rig:
         stack = stack_class(rig)  # type: ignore[call-arg]  # a protocol says nothing of how it is made
         stack.start()
         rig.loop.run_for(2.0)
         heard = rig.routers[0].heard
-        took, blocks = [], [prefix_text(block(0, OWN))]
+        took, few = [], [prefix_text(block(number, OWN)) for number in range(10)]
         with rig.node.entered():
             kernel = IPRoute()
         with kernel:
-            for number in range(1, count + 1):
+            if isinstance(stack, Ours):
+                stack.own(few)
+                rig.loop.until("the router hears the first blocks", lambda: len(heard) >= len(few), 20)
+            for number in range(10, 10 + count):
                 prefix = block(number, OWN)
                 text = prefix_text(prefix)
-                blocks.append(text)
                 first = time.monotonic()
                 if isinstance(stack, Ours):
-                    stack.own(blocks)
+                    stack.own([*few, text])
                 elif isinstance(stack, ExaBgp):
                     stack.announce(prefix)
                 else:

@@ -107,7 +107,7 @@ class Ours:
 
     def processes(self) -> dict[str, int]:
         """Agent, speaker, and an ExaBGP with its helper for each router."""
-        return self._roles | _named(self.rig, {f"ExaBGP {a}": f" {a}.conf" for a in self._peers} | _sleeps(self.rig))
+        return self._roles | _named(self.rig, {f"ExaBGP {a}": f"{a}.conf" for a in self._peers} | _sleeps(self.rig))
 
 
 def _inside(rig: Rig) -> list[int]:
