@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from bgp_agent.core.fib import Failure, Fib, Operation, Verb
+from bgp_agent.core.fib import ROUND, Failure, Fib, Operation, Verb
 from bgp_agent.core.prefix import Prefix, parse_address, parse_prefix
 from bgp_agent.core.seen import MAIN, KernelRoute, Seen, Strange
 from bgp_agent.core.values import Blackhole, Hop, RouteState, Target, Unicast
@@ -540,3 +540,81 @@ def test_ten_times_the_prefixes_are_ten_times_the_work_and_no_more(count: int) -
     flush(fib)
     fib.want(prefixes[0], VIA_B)
     assert fib.operations() == [Operation(Verb.REPLACE, prefixes[0], MAIN, 1, VIA_B)]
+
+
+def test_a_new_wish_forgets_what_became_of_the_old_one() -> None:
+    fib = ready()
+    fib.want_many([(P, VIA_A), (Q, VIA_A)])
+    flush(fib, {0: Failure(errno.EPERM, "no")})
+    fib.want(Q, None)
+    fib.want_many([(P, VIA_B), (Q, VIA_B)])
+    assert {operation.prefix for operation in fib.operations()} == {P, Q}
+    held = ready(foreign(P, METRIC))
+    held.want(P, VIA_A)
+    assert held.operations() == []
+    held.want(P, BOTH)
+    assert held.operations() == [], "still held"
+
+
+def test_what_is_heard_of_other_tables_is_nothing() -> None:
+    fib = ready(ours(P, VIA_A))
+    fib.new(ours(P, VIA_B, table=100))
+    fib.deleted(ours(P, VIA_A, table=100))
+    assert not fib.suspicious
+    assert fib.in_kernel() == {P: VIA_A}
+
+
+def test_a_deletion_of_ours_that_we_never_saw_is_nothing() -> None:
+    fib = ready()
+    fib.deleted(ours(P, VIA_A))
+    assert not fib.suspicious
+
+
+def test_an_own_route_that_nobody_wants_and_that_goes_before_its_delete_needs_none() -> None:
+    fib = ready(ours(P, VIA_A))
+    fib.want(P, None)
+    fib.deleted(ours(P, VIA_A))
+    assert fib.operations() == []
+
+
+def test_failed_operations_come_due_one_by_one() -> None:
+    fib = ready()
+    assert fib.next_timer() is None
+    fib.handle_timer(5.0)
+    fib.want(P, VIA_A)
+    flush(fib, {0: Failure(errno.EPERM, "no")}, now=0.0)
+    fib.want(Q, VIA_A)
+    flush(fib, {0: Failure(errno.EPERM, "no")}, now=0.25)
+    fib.handle_timer(0.5)
+    assert [operation.prefix for operation in fib.operations()] == [P]
+    assert fib.next_timer() == 0.75
+
+
+def test_the_state_without_words_is_the_state() -> None:
+    fib = ready(ours(P, VIA_A), foreign(Q, 100))
+    assert not fib.due
+    fib.want_many([(P, VIA_A), (Q, VIA_A)])
+    assert fib.due
+    for prefix in (P, Q, parse_prefix("10.0.0.0/8")):
+        assert fib.standing(prefix) is fib.state(prefix)[0]
+
+
+def test_a_route_that_is_wanted_after_all_is_replaced_and_not_deleted() -> None:
+    fib = ready(ours(P, VIA_A))
+    fib.want(P, None)
+    fib.want(P, VIA_B)
+    assert flush(fib) == [("replace", P)]
+
+
+def test_an_echo_of_what_we_wrote_is_no_reason_to_look_again() -> None:
+    fib = ready(ours(P, VIA_A))
+    fib.new(ours(P, VIA_A))
+    assert not fib.suspicious
+
+
+def test_more_than_a_round_is_done_in_several() -> None:
+    fib = ready()
+    many = [Prefix(bytes((10, n >> 8, n & 255, 0, 24))) for n in range(ROUND + 1)]
+    fib.want_many([(prefix, VIA_A) for prefix in many])
+    assert [len(flush(fib)) for _ in range(3)] == [ROUND, 1, 0]
+    assert fib.in_kernel().keys() == set(many)

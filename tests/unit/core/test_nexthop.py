@@ -213,3 +213,34 @@ def test_the_longest_match_with_the_lowest_metric_wins_whatever_the_routes(
     best = min(matching, key=lambda entry: (-entry.prefix[-1], entry.metric), default=None)
     expected = best.target.hops if best is not None and isinstance(best.target, Unicast) else ()
     assert hops(node(*routes.values()), address) == expected
+
+
+def test_links_that_have_an_address_are_found() -> None:
+    next_hops = node(SUBNET)
+    assert next_hops.links_of([parse_address("10.42.1.4"), parse_address("10.42.2.4")]) == {ETH0, ETH1}
+    assert next_hops.links_of([PEER]) == set()
+
+
+def test_an_address_in_use_is_our_own_or_one_that_a_strangers_route_puts_on_a_link() -> None:
+    next_hops = node(route("192.168.1.8/32", via((ETH1, None))), route("192.168.1.9/32", via((ETH0, "10.42.1.1"))))
+    assert next_hops.in_use(host(parse_address("10.42.1.4")))
+    assert next_hops.in_use(host(parse_address("192.168.1.8")))
+    assert not next_hops.in_use(host(parse_address("192.168.1.9"))), "it lives elsewhere"
+    assert not next_hops.in_use(host(parse_address("192.168.1.10")))
+
+
+def test_a_next_hop_that_nobody_asks_for_is_forgotten() -> None:
+    next_hops = node(SUBNET)
+    next_hops.resolve(PEER)
+    next_hops.forget([PEER, FAR])
+    next_hops.deleted(SUBNET)
+    assert next_hops.take_changes() == frozenset()
+
+
+def test_our_own_routes_and_a_route_that_is_told_again_change_nothing() -> None:
+    next_hops = node(SUBNET)
+    before = next_hops.revision
+    next_hops.new(SUBNET)
+    next_hops.new(route("10.42.1.0/24", SUBNET.target, 4096, 179))
+    next_hops.deleted(route("10.42.1.0/24", SUBNET.target, 4096, 179))
+    assert next_hops.revision == before

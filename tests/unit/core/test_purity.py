@@ -22,8 +22,8 @@ ALLOWED: Final = {
     ("probing", "datetime"): {"fromtimestamp"},  # a moment that was passed in, for people
     ("probing", "random"): {"Random"},  # the type of what the shell passes in
 }
-#: Modules of values alone, and what the tests of the kernel diff cover.
-TESTED_ELSEWHERE: Final = frozenset({"__init__", "reports", "seen"})
+#: Modules of values alone.
+TESTED_ELSEWHERE: Final = frozenset({"__init__", "reports"})
 #: Built-ins that leave the process or run text.
 IMPURE: Final = frozenset({"open", "input", "print", "exec", "eval", "compile", "__import__", "breakpoint"})
 
