@@ -93,7 +93,7 @@ class Learned:
     def covering(self, block: Prefix) -> Iterator[Prefix]:
         """The learned prefixes that cover a block, itself included."""
         tables = [t.paths for t in self.rib.tables.values() if t.paths]
-        for length in range(length_of(block) + 1):
+        for length in range(length_of(block) + 1) if tables else ():
             wider = network_of(block, length)
             if any(wider in paths for paths in tables):
                 yield wider

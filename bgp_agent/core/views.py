@@ -163,9 +163,11 @@ def readiness(router: Router) -> tuple[bool, str]:
     for prefix in own.table.blocks:
         if not own.table.held(prefix):
             continue
-        state, reason = own.describe(prefix)
         has, needed = len(own.holders(prefix)), own.settings.needed(family_of(prefix))
-        if state is not BlockState.WITHHELD and has < needed:
+        if has >= needed:
+            continue  # looked at every second while not ready: words are made only where they are needed
+        state, reason = own.describe(prefix)
+        if state is not BlockState.WITHHELD:
             return False, f"block {prefix_text(prefix)} is on {has} of {needed} needed peers: {reason}"
     for family in sorted({family_of(p) for p in own.table.blocks}, key=lambda f: f.value):
         if not own.forwarding[family]:
