@@ -29,6 +29,8 @@ from bgp_agent.speaker.wanted import Wanted
 #: Seconds between two tries to reach the host: the first, and the longest.
 FIRST_PAUSE: Final = 0.02
 LONGEST_PAUSE: Final = 1.0
+#: A connection that ends sooner than this (seconds) is no reason to hurry: something is wrong at one of its ends.
+LASTING: Final = 1.0
 #: Seconds between two starts of a host.
 SPAWN_AGAIN: Final = 10.0
 #: Seconds without anybody at the socket after which the sessions have ended; a host that is started again takes less.
@@ -142,8 +144,9 @@ class Speaker:
         try:
             async with asyncio.TaskGroup() as self._tasks:
                 while True:
-                    served = await self._serve()
-                    pause = FIRST_PAUSE if served else min(pause * 2, LONGEST_PAUSE)
+                    started = self._clock()
+                    good = await self._serve() and self._clock() - started > LASTING
+                    pause = FIRST_PAUSE if good else min(pause * 2, LONGEST_PAUSE)
                     await asyncio.sleep(pause)
         finally:
             self._detach("the agent ends")
