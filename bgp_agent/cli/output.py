@@ -18,6 +18,8 @@ TONES: Final = {
     "down": "red", "misdelivered": "red", "not ready": "red", "fail": "red",
 }  # fmt: skip
 """The colour of a state; the word itself is always there."""
+LONG: Final = 30
+"""Characters that a long column needs to be read in."""
 _CODES: Final = {"green": "32", "yellow": "33", "red": "31", "bold": "1"}
 
 
@@ -42,29 +44,53 @@ def state(word: str) -> str:
     return toned(clean(word), tone) if tone else clean(word)
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table; the last column is the one that may be long. On a terminal it wraps inside its column."""
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str] = ()) -> None:
+    """Print a table; the last column is the one that may be long.
+
+    On a terminal it wraps inside its column. Where that would leave too little room for it, the columns of ``spare``
+    are left out, the first one first; and where that is not enough it stands in lines of its own. Nothing is cut off.
+    """
     cells = [[clean(cell) for cell in row] for row in rows]
-    if sys.stdout.isatty():
-        _rich(heads, cells)
-        return
     widths = [max(len(row[n]) for row in [heads, *cells]) for n in range(len(heads))]
+    if sys.stdout.isatty():
+        _rich(heads, cells, widths, spare)
+        return
     for row in [heads, *cells]:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _rich(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def _rich(heads: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[int], spare: Sequence[str]) -> None:
     from rich.console import Console  # noqa: PLC0415 - only for a person at a terminal
+    from rich.padding import Padding  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
+    console = Console(highlight=False)
+    columns, last = list(range(len(heads) - 1)), len(heads) - 1
+    wanted = min(widths[last], LONG)
+    for head in spare:
+        if _room(console.width, widths, columns) < wanted:
+            columns.remove(heads.index(head))
+    below = _room(console.width, widths, columns) < wanted
     shown = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-    for head in heads[:-1]:
-        shown.add_column(head, no_wrap=True)
-    shown.add_column(heads[-1], overflow="fold")
+    for n in columns:
+        shown.add_column(heads[n], no_wrap=True, min_width=widths[n])
+    if not below:
+        shown.add_column(heads[last], overflow="fold")
+        for row in rows:
+            shown.add_row(*(Text(row[n], style=TONES.get(row[n], "")) for n in columns), Text(row[last]))
+        console.print(shown)
+        return
+    console.print(Text("  ".join(heads[n].ljust(widths[n]) for n in columns), style="bold"), soft_wrap=True)
     for row in rows:
-        shown.add_row(*(Text(cell, style=TONES.get(cell, "")) for cell in row[:-1]), Text(row[-1]))
-    Console(highlight=False).print(shown)
+        states = [Text(row[n].ljust(widths[n]), style=TONES.get(row[n], "")) for n in columns]
+        console.print(Text("  ").join(states), soft_wrap=True)
+        console.print(Padding(Text(row[last], overflow="fold"), (0, 0, 0, 4)))
+
+
+def _room(width: int, widths: Sequence[int], columns: Sequence[int]) -> int:
+    """Characters that are left for the last column."""
+    return width - sum(widths[n] + 2 for n in columns)
 
 
 def json_text(body: bytes) -> None:

@@ -49,6 +49,7 @@ def _picture(found: answers.Status) -> None:
     output.table(
         ("BLOCK", "STATE", "PEERS", "PROOF", "WHY"),
         [(b.cidr, b.state, str(len(b.peers)), proof(b.verified), b.reason) for b in found.blocks],
+        spare=("PEERS",),
     )
     print()
     for line in _rest(found):
@@ -70,7 +71,9 @@ def _problems(found: answers.Status) -> Iterator[str]:
                         ("route", [(r.prefix, r.verified) for r in found.routes])):  # fmt: skip
         yield from (f"{kind} {name}: misdelivered to {v.node}" for name, v in items if v.state == "misdelivered")
     if found.kernel.pending:
-        yield f"kernel: {found.kernel.pending} routes wait to be written: `bgp-agent routes --state pending` says why"
+        learned = any(route.state == "pending" for route in found.routes)
+        why = ": `bgp-agent routes --state pending` says why" if learned else ""
+        yield f"kernel: {found.kernel.pending} routes wait to be written{why}"
 
 
 def _rest(found: answers.Status) -> Iterator[str]:
@@ -148,6 +151,7 @@ def _route_table(found: list[answers.Route], total: int, cursor: str | None) -> 
         ("PREFIX", "STATE", "NEXT HOPS", "FROM", "AS PATH", "PROOF", "WHY"),
         [(r.prefix, r.state, ",".join(r.next_hops) or "-", ",".join(r.peers) or "-",
           " ".join(map(str, r.as_path)) or "-", proof(r.verified), r.reason) for r in found],
+        spare=("FROM", "AS PATH", "NEXT HOPS"),
     )  # fmt: skip
     if cursor is not None:
         print(f"\n{len(found)} of {total}: --limit 0 shows all, --cursor {output.clean(cursor)} the next ones")

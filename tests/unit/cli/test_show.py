@@ -159,6 +159,34 @@ def on_terminal(argv: list[str], env: dict[str, str]) -> str:
     return text.decode()
 
 
+LONG_REASON = "learned from 10.42.0.4 and 10.42.0.5; in the kernel via 10.42.1.1 on eth0"
+
+
+@pytest.mark.parametrize(
+    ("prefix", "columns"),
+    [("192.168.199.128/26", 80), ("192.168.199.128/26", 40), ("2001:db8:1234:5678:9abc::/122", 80)],
+)
+async def test_a_narrow_terminal_cuts_neither_prefix_nor_state_nor_reason(
+    served: Served, prefix: str, columns: int
+) -> None:
+    served.memory.add(route(prefix, reason=LONG_REASON))
+    argv = [sys.executable, "-m", "bgp_agent", "routes", "--url", served.url]
+    env = {"TERM": "xterm-256color", "COLUMNS": str(columns), "NO_COLOR": "1"}
+    shown = await asyncio.to_thread(on_terminal, argv, env)
+    assert "\N{HORIZONTAL ELLIPSIS}" not in shown
+    for text in (prefix, "installed", "delivered to node-b"):
+        assert text in shown
+    row = shown[shown.index(prefix) :].split()
+    assert [word for word in row if word in LONG_REASON.split()][-13:] == LONG_REASON.split()
+
+
+async def test_a_wide_terminal_shows_every_column(served: Served) -> None:
+    argv = [sys.executable, "-m", "bgp_agent", "routes", "--url", served.url]
+    shown = await asyncio.to_thread(on_terminal, argv, {"TERM": "xterm-256color", "COLUMNS": "160", "NO_COLOR": "1"})
+    heads = re.sub(r"\x1b\[[0-9;]*m", "", shown.split("\n")[0])
+    assert " ".join(heads.split()) == "PREFIX STATE NEXT HOPS FROM AS PATH PROOF WHY"
+
+
 async def test_a_terminal_gets_colours_unless_it_asked_for_none(served: Served) -> None:
     argv = [sys.executable, "-m", "bgp_agent", "status", "--url", served.url]
     coloured = await asyncio.to_thread(on_terminal, argv, {"TERM": "xterm-256color", "COLUMNS": "200"})
