@@ -26,7 +26,7 @@ $(VENV)/.done: requirements/dev.txt pyproject.toml $(wildcard azure/twin/pyproje
 
 .PHONY: tools
 tools:  ## the Debian packages that lab and tests use (BIRD, iproute2, tcpdump, ...); asks for root only if one is missing
-	@lab/install bird2 iproute2 iputils-ping nftables procps tcpdump util-linux
+	@lab/install bird2 iproute2 iputils-ping nftables procps systemd tcpdump util-linux
 
 .PHONY: lab
 lab: venv tools  ## the main job, on this machine: 3 nodes, 2 route servers, proofs (KEEP=1 stays up)

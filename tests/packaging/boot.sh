@@ -28,6 +28,8 @@ for device in null zero full random urandom tty; do
     mount --bind "/dev/$device" "dev/$device"
 done
 mkdir dev/shm dev/pts
+mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts dev/pts
+ln -s pts/ptmx dev/ptmx
 
 # Nothing starts but systemd itself, its journal, tmpfiles.d and what a test enables.
 : >etc/fstab
@@ -46,4 +48,4 @@ pivot_root . run/before
 umount -l /run/before
 rmdir /run/before
 exec env -i container=lxc PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-    /lib/systemd/systemd --system --unit=multi-user.target --log-target=console --show-status=0
+    /lib/systemd/systemd --system --unit=multi-user.target --log-target=journal --show-status=0

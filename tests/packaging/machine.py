@@ -23,6 +23,11 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 BOOT: Final = Path(__file__).with_name("boot.sh")
 PYTHON: Final = Path("/usr/bin/python3")
 CGROUPS: Final = Path("/run/cgroup2")
+_NOISE: Final = (
+    "/var/", "/root/", f"{ROOT}/", "/etc/.pwd.lock", "/etc/passwd-", "/etc/group-", "/etc/shadow-", "/etc/gshadow-",
+    "/etc/subuid-", "/etc/subgid-",
+)  # fmt: skip
+"""The journal and its like, the checkout, and the copies that useradd(8) and its like keep of what they change."""
 
 
 def why_no_machine() -> str | None:
@@ -46,7 +51,7 @@ def _same_python() -> bool:
         return False
     code = "import sysconfig; print(sysconfig.get_config_var('SOABI'))"
     asked = subprocess.run([PYTHON, "-I", "-c", code], capture_output=True, text=True, check=True, timeout=20)
-    return asked.stdout.strip() == sysconfig.get_config_var("SOABI")
+    return asked.stdout.strip() == str(sysconfig.get_config_var("SOABI"))
 
 
 @contextlib.contextmanager
@@ -77,17 +82,13 @@ class Machine:
     """The machine of one network namespace. ``folder``: an empty one, on a file system that bears a layer."""
 
     def __init__(self, inside: Namespace, folder: Path) -> None:
-        self.layer = folder / "up"
         self._inside = inside
         self._folder = folder
         self._stack = contextlib.ExitStack()
         self._pid = 0
 
     def __enter__(self) -> Self:
-        with self._stack:
-            group = self._stack.enter_context(control_group())
-            self._boot(group)
-            self._stack = self._stack.pop_all()
+        self._boot()
         return self
 
     def __exit__(
@@ -95,19 +96,32 @@ class Machine:
     ) -> None:
         self._stack.close()
 
-    def _boot(self, group: Path) -> None:
-        words = (BOOT, group, self._folder, self._folder / "root", sysconfig.get_path("purelib"))
-        log = self._stack.enter_context((self._folder / "boot.log").open("ab"))
-        outer = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "--", *self._inside.command(*words)],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
-        self._stack.callback(outer.wait)
-        self._stack.callback(outer.kill)  # and with it, by --kill-child, process 1 and all the others
-        children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children")
-        wait_for("the machine has a process 1", lambda: outer.poll() is not None or children.read_text().strip(), 10)
-        self._pid = int(children.read_text().split()[0])
-        wait_for("systemd is up", lambda: self.ask("systemctl is-system-running").stdout.strip() == "running", 40, 0.2)
+    def boot_again(self) -> None:
+        """Pull the plug and boot from the same disk. The network namespace stays as it is."""
+        self._stack.close()
+        self._boot()
+
+    def _boot(self) -> None:
+        with contextlib.ExitStack() as stack:
+            group = stack.enter_context(control_group())
+            log = stack.enter_context((self._folder / "boot.log").open("ab"))
+            words = (BOOT, group, self._folder, self._folder / "root", sysconfig.get_path("purelib"))
+            outer = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", "--", *self._inside.command(*words)],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+            stack.callback(outer.wait)
+            stack.callback(outer.kill)  # and with it, by --kill-child, process 1 and all the others
+            self._pid = _child(outer)
+            wait_for("systemd is up", lambda: "running" in self.ask("systemctl is-system-running").stdout, 40, 0.2)
+            self._stack = stack.pop_all()
+
+    def files(self) -> set[str]:
+        """Every file that is not as on the disk underneath, but for what a machine writes whatever runs on it."""
+        layer = self._folder / "up"
+        written = (path for path in layer.rglob("*") if not path.is_dir())
+        changed = {f"/{path.relative_to(layer)}" for path in written if not _same(path, "/" / path.relative_to(layer))}
+        return {name for name in changed if not name.startswith(_NOISE)}
 
     def ask(self, command: str, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
         """Run a shell command as root at the machine's prompt, in the source tree; whatever comes of it."""
@@ -122,9 +136,24 @@ class Machine:
         """As :meth:`ask`; a failure raises with what was said."""
         done = self.ask(command, timeout)
         if done.returncode:
-            raise RuntimeError(f"`{command}` exited {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+            told = done.stdout[-2000:] + done.stderr[-2000:] + self.ask("journalctl -n 40 --no-pager -o cat").stdout
+            raise RuntimeError(f"`{command}` exited {done.returncode}:\n{told}")
         return done.stdout
 
     def show(self, unit: str, name: str) -> str:
         """One property of a unit."""
         return self.run(f"systemctl show --value -p {name} {unit}").strip()
+
+
+def _child(outer: subprocess.Popen[bytes]) -> int:
+    """The process that ``unshare --fork`` made: the machine's process 1."""
+    children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children")
+    wait_for("the machine has a process 1", lambda: outer.poll() is not None or children.read_text().strip(), 10)
+    return int(children.read_text().split()[0])
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.is_symlink() == other.is_symlink() and one.read_bytes() == other.read_bytes()
+    except OSError:
+        return False
