@@ -62,6 +62,7 @@ def check(arguments: argparse.Namespace) -> int:
         return GOOD
     loaded = load_config(config_path(arguments))
     lacking = [f"{sentence}; `{PROG} run` refuses it" for sentence in loaded.config.unsupported()]
+    lacking += _lost_passwords(loaded)
     for warning in (*loaded.warnings, *lacking):
         print(f"{PROG}: warning: {output.clean(warning)}", file=sys.stderr)
     if loaded.ignored:
@@ -69,6 +70,14 @@ def check(arguments: argparse.Namespace) -> int:
     _refuse_user(loaded)
     _print_yaml(effective(loaded.config), as_json=arguments.json)
     return GOOD
+
+
+def _lost_passwords(loaded: Loaded) -> list[str]:
+    from bgp_agent.passwords import Passwords  # noqa: PLC0415 - only this command needs it
+
+    passwords = Passwords()
+    named = [(peer.address, peer.password_file) for peer in loaded.config.bgp.peers if peer.password_file]
+    return [f"{loaded.path}: peer {address}: {why}" for address, file in named if (why := passwords.read(file)[1])]
 
 
 def _refuse_user(loaded: Loaded) -> None:

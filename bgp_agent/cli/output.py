@@ -18,7 +18,7 @@ TONES: Final = {
     "down": "red", "misdelivered": "red", "not ready": "red", "fail": "red",
 }  # fmt: skip
 """The colour of a state; the word itself is always there."""
-LONG: Final = 30
+LONG: Final = 20
 """Characters that a long column needs to be read in."""
 _CODES: Final = {"green": "32", "yellow": "33", "red": "31", "bold": "1"}
 

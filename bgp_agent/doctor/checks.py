@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,6 +16,7 @@ from bgp_agent.control.client import listener
 from bgp_agent.doctor.findings import Finding, Verdict
 from bgp_agent.doctor.machine import CAP_NET_ADMIN, CAP_NET_BIND_SERVICE, Kernel, Machine, Process
 from bgp_agent.lock import holder
+from bgp_agent.passwords import Passwords
 
 EXABGP: Final = "5.0.15"
 """The release that the project was built and measured with."""
@@ -56,7 +57,17 @@ async def config(context: Context) -> Iterable[Finding]:
     found = [Finding("config", Verdict.WARN, one, f"correct {loaded.path}") for one in loaded.warnings]
     peers = len(loaded.config.bgp.peers)
     good = Finding("config", Verdict.OK, f"{loaded.path}: {peers} peers, AS {loaded.config.bgp.asn or 'from Azure'}")
-    return [good, *found]
+    return [good, *found, *_passwords(loaded.config)]
+
+
+def _passwords(config: Config) -> Iterator[Finding]:
+    """Password files that cannot be used: their peers get no session."""
+    passwords = Passwords()
+    for peer in config.bgp.peers:
+        why = passwords.read(peer.password_file)[1] if peer.password_file else None
+        if why is not None:
+            remedy = "write the peer's TCP-MD5 key into it, readable by the agent's user"
+            yield Finding("config", Verdict.FAIL, f"peer {peer.address}: {why}", remedy)
 
 
 async def capabilities(context: Context) -> Iterable[Finding]:

@@ -58,6 +58,18 @@ def test_a_speaker_user_that_can_run_exabgp_is_taken(bgp_agent: Command, tmp_pat
     assert done.code == 0, done.err
 
 
+def test_check_warns_of_a_password_file_that_is_not_there(bgp_agent: Command, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(GOOD.replace("asn: 65515", "asn: 65515, password_file: key"))
+    done = bgp_agent("check", "-c", path)
+    assert done.code == 0
+    assert f"warning: {path}: peer 10.42.0.4: password_file {tmp_path}/key is not there" in done.err
+    (tmp_path / "key").write_text("hunter2\n")
+    done = bgp_agent("check", "-c", path)
+    assert "warning" not in done.err
+    assert "hunter2" not in done.out + done.err
+
+
 def test_check_warns_of_what_run_refuses_as_not_built(bgp_agent: Command, tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(GOOD + "azure: {}\n")

@@ -86,6 +86,16 @@ async def test_every_problem_has_a_remedy(tmp_path: Path) -> None:
     assert {one.check.split()[0] for one in found} >= {name.split()[0] for name, _ in CHECKS} - {"peers"}
 
 
+async def test_a_password_file_that_cannot_be_used_fails(tmp_path: Path) -> None:
+    context = made(tmp_path, f"{{address: 10.0.0.9, asn: 65515, password_file: {tmp_path}/key}}")
+    [good, lost] = await _findings(checks.config, context)
+    assert (good.verdict, lost.verdict) == (Verdict.OK, Verdict.FAIL)
+    assert lost.seen.startswith(f"peer 10.0.0.9: password_file {tmp_path}/key is not there")
+    assert lost.remedy
+    (tmp_path / "key").write_text("secret\n")
+    assert await verdicts(checks.config, context) == [Verdict.OK]
+
+
 async def test_a_check_that_breaks_does_not_hide_the_others(tmp_path: Path) -> None:
     found: list[Finding] = []
     await examine(replace(made(tmp_path), machine=Machine(tmp_path / "no-proc")), found.append)
