@@ -19,6 +19,7 @@ from bgp_agent.speaker import exabgp_config, leftovers, premises, store
 from bgp_agent.speaker.chatter import is_chatter
 from bgp_agent.speaker.definition import DefinitionError, PeerDefinition
 from bgp_agent.speaker.doorbell import Doorbell, doors, source_towards
+from bgp_agent.speaker.handover import Handover
 from bgp_agent.speaker.link import AgentLink
 from bgp_agent.speaker.premises import Settings
 from bgp_agent.speaker.process import PeerProcess, Place
@@ -59,23 +60,24 @@ class Host:
         self._patience = 0.0  # monotonic: how long a planned stop waits for the agent
         self._tasks = asyncio.TaskGroup()
         self._place: Place | None = None
+        self._hold: premises.Hold | None = None
+        self._handover: Handover | None = None
+        self._server: asyncio.Server | None = None
+        self._homeless: str | None = None  # why the sockets could not be made again
         self._doorbell = Doorbell(settings.port, self._knocked, self._log.warning)
         self._doors_soon = False
 
     async def run(self) -> int:
         """Run until SIGTERM or SIGINT; the exit code. Raises :class:`HostError`."""
         settings = self._settings
-        with premises.locked(settings.state_dir):
+        with contextlib.closing(premises.Hold(settings.state_dir)) as self._hold:
             self._place = premises.place(settings)
             for pid in leftovers.end(self._place.folder):
                 self._log.warning("ended an ExaBGP that an earlier speaker left behind (process %d)", pid)
             for stale in self._place.folder.glob("*.conf"):  # of peers that may be gone, with their keys
                 stale.unlink()
-            handover = premises.handover(self._place, self._take_pipes)
             self._catch_signals()
-            server = await asyncio.get_running_loop().create_unix_server(
-                lambda: AgentLink(self, anyone=settings.group is not None), sock=premises.listen(settings)
-            )
+            await self._open_sockets(self._place)
             try:
                 async with self._tasks as tasks:
                     self._load()
@@ -90,14 +92,48 @@ class Host:
                         slot.wanted = None
                         slot.changed.set()
             finally:
-                server.close()
-                settings.socket.unlink(missing_ok=True)
+                self._close_sockets()
+                if self._hold.stands():  # else it is another speaker's
+                    settings.socket.unlink(missing_ok=True)
                 self._doorbell.close()
-                handover.close()
                 if self._agent is not None:
                     self._agent.close()
         self._log.info("speaker stopped")
         return 0
+
+    async def _open_sockets(self, place: Place) -> None:
+        """Where ExaBGPs' helpers and agents find us. Raises :class:`HostError`."""
+        anyone = self._settings.group is not None
+        self._handover = premises.handover(place, self._take_pipes)
+        self._server = await asyncio.get_running_loop().create_unix_server(
+            lambda: AgentLink(self, anyone=anyone), sock=premises.listen(self._settings)
+        )
+
+    def _close_sockets(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        if self._handover is not None:
+            self._handover.close()
+        self._server = self._handover = None
+
+    async def _return_home(self, hold: premises.Hold) -> None:
+        """Somebody removed the state directory under us: make it again, or no agent would ever find this host."""
+        try:
+            if not hold.stands():
+                hold.renew()
+            self._close_sockets()
+            await self._open_sockets(premises.place(self._settings))
+        except premises.TakenError as error:
+            self._log.error("the state directory was removed, and %s: this one ends", error)
+            self.ask_to_stop("a speaker that took its place")
+        except premises.HostError as error:
+            if str(error) != self._homeless:
+                self._homeless = str(error)
+                self._log.error("%s was removed: %s", self._settings.socket, error)
+        else:
+            self._homeless = None
+            self._save()
+            self._log.warning("%s was removed; it is made again, and sessions go on", self._settings.socket)
 
     def _catch_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -207,6 +243,9 @@ class Host:
         while True:
             await asyncio.sleep(TICK)
             now = time.monotonic()
+            hold = self._hold
+            if hold is not None and not (hold.stands() and self._settings.socket.exists()):
+                await self._return_home(hold)
             for process in self._processes():
                 process.check(now)
                 process.nudge(now)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import grp
 import os
 import pwd
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from bgp_agent.speaker.handover import Handover
 from bgp_agent.speaker.process import Place
@@ -18,6 +18,10 @@ from bgp_agent.speaker.process import Place
 
 class HostError(Exception):
     """The speaker cannot run; the message says why and what to do."""
+
+
+class TakenError(HostError):
+    """Another speaker has the state directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,24 +65,53 @@ def place(settings: Settings) -> Place:
     return Place(folder.resolve(), folder.resolve() / "handover.sock", account, settings.port)
 
 
-@contextlib.contextmanager
-def locked(state_dir: Path) -> Iterator[None]:
-    """Hold the state directory, which is made when missing; two hosts would mean two sessions to one peer."""
-    try:
-        state_dir.mkdir(parents=True, exist_ok=True, mode=0o755)
-        descriptor = os.open(state_dir / "speaker.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise HostError(f"state_dir {state_dir} cannot be used: {error.strerror}") from None
-    with os.fdopen(descriptor, "r+") as file:
+class Hold:
+    """The state directory, held by one host at a time: two would mean two sessions to one peer.
+
+    Raises :class:`HostError` when another host has it, or when it cannot be made.
+    """
+
+    def __init__(self, state_dir: Path) -> None:
+        self._path = state_dir / "speaker.lock"
+        self._file = self._lock()
+
+    def stands(self) -> bool:
+        """Is the lock still what its name says; False when somebody removed the directory, or has another one there."""
+        try:
+            there = self._path.stat()
+        except OSError:
+            return False
+        ours = os.fstat(self._file.fileno())
+        return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+
+    def renew(self) -> None:
+        """Hold what is there now, made again when missing. Raises :class:`HostError` when another host was faster."""
+        renewed = self._lock()
+        self._file.close()
+        self._file = renewed
+
+    def close(self) -> None:
+        """Give it up."""
+        self._file.close()
+
+    def _lock(self) -> IO[str]:
+        state_dir = self._path.parent
+        try:
+            state_dir.mkdir(parents=True, exist_ok=True, mode=0o755)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise HostError(f"state_dir {state_dir} cannot be used: {error.strerror}") from None
+        file = os.fdopen(descriptor, "r+")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             other = file.read(32).strip() or "unknown"
-            raise HostError(f"another speaker (process {other}) runs with state_dir {state_dir}") from None
+            file.close()
+            raise TakenError(f"another speaker (process {other}) runs with state_dir {state_dir}") from None
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
-        yield
+        return file
 
 
 def handover(where: Place, take: Callable[[str, int, int], None]) -> Handover:
