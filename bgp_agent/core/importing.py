@@ -44,6 +44,11 @@ SPECIAL: Final = {
 }
 _SPECIAL_SET: Final = PrefixSet(SPECIAL)
 
+#: Bytes of a prefix (with its length byte) -> leading bytes of the range around it that :class:`Clear` judges as one.
+RANGE: Final = {5: 2, 17: 8}
+#: Clear ranges that are remembered at most.
+_RANGES: Final = 1 << 16
+
 
 @dataclass(frozen=True, slots=True)
 class ImportPolicy:
@@ -142,6 +147,35 @@ def refuse_prefix(policy: ImportPolicy, own: OwnBlocks, prefix: Prefix) -> str |
         if block is None and _holds(prefix, address) and own.blocks.covering(host(address)) is None:
             return f"it holds {words} {address_text(address)}"
     return None
+
+
+class Clear:
+    """Where every prefix is welcome: ranges inside the pools, with nothing in or around them that a rule is about.
+
+    A table of 100,000 prefixes lies in a few hundred such ranges (an IPv4 /16, an IPv6 /64), and most of a pool is
+    clear, so that the rules need not be asked for each prefix. What is not clear is asked about as ever.
+    """
+
+    __slots__ = ("_near", "_wide", "own", "policy", "ranges")
+
+    def __init__(self, policy: ImportPolicy, own: OwnBlocks) -> None:
+        self.policy = policy
+        self.own = own
+        #: the first bytes of the ranges that are known to be clear; a prefix as long as its range has the same
+        self.ranges: set[bytes] = set()
+        near = [*own.blocks, *(p for members, _ in policy.inside for p in members)]
+        near += [host(address) for address, _ in policy.guarded]
+        self._near = {p[: RANGE[len(p)]] for p in near if p[-1] >= RANGE[len(p)] * 8}
+        self._wide = PrefixSet(p for p in near if p[-1] < RANGE[len(p)] * 8)
+
+    def learn(self, prefix: Prefix) -> None:
+        """A prefix in it turned out to be welcome: is all of the range clear."""
+        size = RANGE[len(prefix)]
+        if prefix[-1] < size * 8 or prefix[:size] in self._near or len(self.ranges) >= _RANGES:
+            return
+        whole = network(Address(prefix[:-1]), size * 8)
+        if self.policy.pools.covering(whole) is not None and self._wide.covering(whole) is None:
+            self.ranges.add(prefix[:size])
 
 
 def _outside(policy: ImportPolicy, prefix: Prefix) -> str:

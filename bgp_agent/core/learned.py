@@ -6,11 +6,11 @@ attributes share one :class:`~bgp_agent.core.selection.Selection`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
-from typing import Final
+from typing import Final, NamedTuple
 
-from bgp_agent.core.importing import ImportPolicy, OwnBlocks, refuse_path, refuse_prefix
+from bgp_agent.core.importing import RANGE, Clear, ImportPolicy, OwnBlocks, refuse_path, refuse_prefix
 from bgp_agent.core.prefix import Address, Prefix, PrefixSet, covers, family_of, length_of, network
 from bgp_agent.core.rib import PeerTable, Rib
 from bgp_agent.core.selection import Candidate, Resolve, Selection, select
@@ -20,6 +20,17 @@ from bgp_agent.core.values import Path
 REMEMBERED: Final = 100_000
 #: A block with up to this many prefixes inside it is enumerated; for a larger one the tables are scanned.
 ENUMERATED: Final = 4096
+
+_decision: Final = tuple.__new__  # a NamedTuple's own constructor costs three times as much
+
+
+class Decision(NamedTuple):
+    """What became of a prefix that was judged. ``other``: the decision, or the reason of its refusal, is a new one."""
+
+    prefix: Prefix
+    before: Selection | None
+    now: Selection | None
+    other: bool
 
 
 class Learned:
@@ -41,24 +52,48 @@ class Learned:
         self._candidates: dict[tuple[Path, bool, int], Candidate] = {}
         self._selections: dict[tuple[object, ...], Selection] = {}
         self._counted: dict[str, int] | None = None
+        self._clear = Clear(policy, self.own)
 
     # --- deciding ----------------------------------------------------------------------------------------------------
     def decide(self, prefix: Prefix) -> Selection | None:
         """Judge one prefix anew; None when nothing of it is left or policy keeps it out."""
+        return next(self.decide_all((prefix,))).now
+
+    def decide_all(self, prefixes: Iterable[Prefix]) -> Iterator[Decision]:
+        """Judge each prefix anew. The tables must not change before the last one is taken."""
         self._counted = None
-        tables = [t for t in self.rib.tables.values() if prefix in t.paths]
-        if not tables:
-            self.routes.pop(prefix, None)
-            self.refused.pop(prefix, None)
-            return None
-        reason = refuse_prefix(self.policy, self.own, prefix)
-        if reason is not None:
-            self.refused[prefix] = reason
-            self.routes.pop(prefix, None)
-            return None
-        self.refused.pop(prefix, None)
-        selection = self.routes[prefix] = self._select(prefix, tables)
-        return selection
+        if self._clear.policy is not self.policy or self._clear.own is not self.own:
+            self._clear = Clear(self.policy, self.own)
+        clear, routes, refused = self._clear.ranges, self.routes, self.refused
+        tables = [table for table in self.rib.tables.values() if table.paths]
+        offering = [table.paths for table in tables]
+        fresh = not any(table.stale for table in tables)
+        for prefix in prefixes:
+            before = routes.get(prefix)
+            refusal = refused.pop(prefix, None) if refused else None
+            offers = [path for paths in offering if (path := paths.get(prefix)) is not None]
+            if not offers:
+                if before is not None:
+                    del routes[prefix]
+                yield _decision(Decision, (prefix, before, None, before is not None or refusal is not None))
+                continue
+            size = len(prefix)
+            span = RANGE[size]
+            if prefix[:span] not in clear or prefix[-1] < span * 8:
+                reason = refuse_prefix(self.policy, self.own, prefix)
+                if reason is not None:
+                    refused[prefix] = reason
+                    if before is not None:
+                        del routes[prefix]
+                    yield _decision(Decision, (prefix, before, None, before is not None or refusal != reason))
+                    continue
+                self._clear.learn(prefix)
+            # While nothing is stale the key of a decision is made of the offers alone.
+            now = self._selections.get((size, *offers)) if fresh else None
+            if now is None:
+                now = self._select(prefix, [table for table in tables if prefix in table.paths])
+            routes[prefix] = now
+            yield _decision(Decision, (prefix, before, now, now is not before or refusal is not None))
 
     def _select(self, prefix: Prefix, tables: list[PeerTable]) -> Selection:
         size = len(prefix)

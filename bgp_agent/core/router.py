@@ -330,17 +330,12 @@ class Router:
             self.rib.dirty |= self.adopted
             self.adopted = set()
         dirty, self.rib.dirty = self.rib.dirty, set()
-        routes, refused, decide = self.learned.routes, self.learned.refused, self.learned.decide
         own, guards, adopted = self.own.table.blocks, self.guards, self.adopted
         changed: list[tuple[Prefix, Selection | None]] = []
         wants: list[tuple[Prefix, Target | None]] = []
-        for prefix in dirty:
-            before, refusal = routes.get(prefix), refused.get(prefix)
-            after = decide(prefix)
-            if after is not before or refused.get(prefix) != refusal:
+        for prefix, before, after, other in self.learned.decide_all(dirty):
+            if other:
                 changed.append((prefix, before))
-                if self.probing:
-                    self._note(actions, prefix, before, after)
             if adopted and prefix in adopted:
                 if not all(table.spoke_of(prefix) for table in settling):
                     continue  # a peer that may offer it has not spoken: what stands, stands
@@ -354,6 +349,8 @@ class Router:
                 target = self._releasing(prefix, target, now)
             wants.append((prefix, target))
         self.fib.want_many(wants)
+        if self.probing:
+            self._note(actions, changed)
         self._log_routes(actions, changed)
 
     def _releasing(self, prefix: Prefix, target: Target | None, now: float) -> Target | None:
@@ -363,11 +360,16 @@ class Router:
             return target
         return Blackhole() if self.settings.blackhole else None
 
-    def _note(self, actions: Actions, prefix: Prefix, before: Selection | None, after: Selection | None) -> None:
-        if after is not None and after.target is not None:
-            actions.learned.append((prefix, self.owner(after)))
-        elif before is not None and before.target is not None:
-            actions.forgotten.append(prefix)
+    def _note(self, actions: Actions, decided: list[tuple[Prefix, Selection | None]]) -> None:
+        """Tell the probe what may be asked for now, and what no more. ``decided``: as in :meth:`_log_routes`."""
+        routes, owners = self.learned.routes, dict[Selection, Address | None]()
+        for prefix, before in decided:
+            after = routes.get(prefix)
+            if after is not None and after.target is not None:
+                owner = owners[after] if after in owners else owners.setdefault(after, self.owner(after))
+                actions.learned.append((prefix, owner))
+            elif before is not None and before.target is not None:
+                actions.forgotten.append(prefix)
 
     def owner(self, selection: Selection) -> Address | None:
         """The node that should get the packets, where the path tells: not when a peer put itself there."""

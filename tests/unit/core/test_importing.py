@@ -11,14 +11,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bgp_agent.core.importing import (
+    RANGE,
     SPECIAL,
+    Clear,
     ImportPolicy,
     OwnBlocks,
     refuse_path,
     refuse_prefix,
     special_use,
 )
-from bgp_agent.core.prefix import Family, Prefix, PrefixSet, parse_address, parse_prefix, prefix_text
+from bgp_agent.core.prefix import (
+    Address,
+    Family,
+    Prefix,
+    PrefixSet,
+    address_of,
+    network,
+    parse_address,
+    parse_prefix,
+    prefix_text,
+)
 from bgp_agent.core.values import Path
 
 PEER = "10.42.0.4"
@@ -233,3 +245,45 @@ def test_what_must_never_be_accepted_is_refused_and_nothing_else_is(world: World
     mine = own(*map(str, world.blocks), standing=map(str, world.standing), in_use=map(str, world.used))
     reason = refuse_prefix(policy, mine, p(str(world.net)))
     assert (reason is not None) == forbidden(world), reason
+
+
+# --- clear ranges ----------------------------------------------------------------------------------------------------
+def packed(draw: st.DrawFn) -> Prefix:
+    """A prefix in a small space, so that rules and prefixes meet."""
+    if draw(st.booleans()):
+        value = 10 << 24 | draw(st.integers(0, 3)) << 16 | draw(st.integers(0, 3)) << 14
+        return network(Address(value.to_bytes(4, "big")), draw(st.integers(6, 32)))
+    value = 0xFD00 << 112 | draw(st.integers(0, 3)) << 64 | draw(st.integers(0, 3)) << 62
+    return network(Address(value.to_bytes(16, "big")), draw(st.integers(10, 128)))
+
+
+near = st.composite(packed)()
+some = st.lists(near, max_size=3)
+
+
+@given(some, some, some, some, st.lists(near, min_size=1, max_size=40))
+def test_in_a_range_that_counts_as_clear_no_rule_refuses_anything(
+    pools: list[Prefix], subnets: list[Prefix], refused: list[Prefix], blocks: list[Prefix], learned: list[Prefix]
+) -> None:
+    rules = ImportPolicy(
+        PrefixSet(pools), 64512, refuse=PrefixSet(refused), subnets=PrefixSet(subnets),
+        own_addresses=frozenset(address_of(subnet) for subnet in subnets),
+    )  # fmt: skip
+    mine = OwnBlocks(PrefixSet(blocks), lambda _: False, lambda _: True)
+    clear = Clear(rules, mine)
+    for prefix in learned:
+        if refuse_prefix(rules, mine, prefix) is None:
+            clear.learn(prefix)
+    for prefix in learned:
+        span = RANGE[len(prefix)]
+        if prefix[:span] in clear.ranges and prefix[-1] >= span * 8:
+            assert refuse_prefix(rules, mine, prefix) is None
+
+
+def test_a_pool_with_nothing_else_in_it_is_clear() -> None:
+    clear = Clear(POLICY, own("192.169.0.0/26"))
+    clear.learn(p("192.168.3.64/26"))
+    assert p("192.168.255.0/26")[:2] in clear.ranges
+    busy = Clear(POLICY, own("192.168.9.0/26"))
+    busy.learn(p("192.168.3.64/26"))
+    assert not busy.ranges
