@@ -261,7 +261,10 @@ near = st.composite(packed)()
 some = st.lists(near, max_size=3)
 
 
-@given(some, some, some, some, st.lists(near, min_size=1, max_size=40))
+wide = st.sampled_from(["10.0.0.0/8", "10.0.0.0/15", "10.2.0.0/16", "10.1.0.0/17", "fd00::/16", "fd00::/63"]).map(p)
+
+
+@given(st.lists(wide, min_size=1), some, some, some, st.lists(near, min_size=30, max_size=60))
 def test_in_a_range_that_counts_as_clear_no_rule_refuses_anything(
     pools: list[Prefix], subnets: list[Prefix], refused: list[Prefix], blocks: list[Prefix], learned: list[Prefix]
 ) -> None:
