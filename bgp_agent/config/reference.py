@@ -127,6 +127,8 @@ _RELOAD: Final = """\
 
 The config file, every `password_file` and the block file are watched; SIGHUP forces a read. A config that cannot be
 used changes nothing: the last good one stays in force, and the log, `/status` and a metric say what is wrong.
+A password file that is gone, empty or unreadable changes nothing either while the agent runs: the key that was read
+before goes on, and the log and `/status` say so. One that was never read keeps its peer down, with the reason.
 
 These keys take effect at once:
 
