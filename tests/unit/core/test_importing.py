@@ -290,3 +290,12 @@ def test_a_pool_with_nothing_else_in_it_is_clear() -> None:
     busy = Clear(POLICY, own("192.168.9.0/26"))
     busy.learn(p("192.168.3.64/26"))
     assert not busy.ranges
+
+
+def test_a_range_that_a_pool_only_shares_or_a_refusal_covers_is_not_clear() -> None:
+    half = Clear(ImportPolicy(prefixes("192.168.0.0/17"), 64512), own())
+    half.learn(p("192.168.3.64/26"))
+    assert not half.ranges
+    refused = Clear(ImportPolicy(prefixes("192.168.0.0/16"), 64512, refuse=prefixes("192.0.0.0/8")), own())
+    refused.learn(p("192.168.3.64/26"))
+    assert not refused.ranges
