@@ -1,11 +1,24 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bgp_agent.speaker import hostlog
+
+
+@pytest.fixture(autouse=True)
+def _put_back() -> Iterator[None]:
+    logger = logging.getLogger("bgp_agent.speaker")
+    before = logger.handlers[:], logger.propagate, logger.level
+    yield
+    for handler in logger.handlers:
+        handler.close()
+    logger.handlers[:], logger.propagate = before[0], before[1]
+    logger.setLevel(before[2])
 
 
 def test_json_lines_carry_the_peer(capsys: pytest.CaptureFixture[str]) -> None:

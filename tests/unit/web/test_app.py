@@ -104,7 +104,7 @@ async def test_ten_thousand_routes_leave_the_loop_free(http: aiohttp.ClientSessi
         await asyncio.sleep(0)
         longest = max(longest, time.perf_counter() - before)
     assert len((await asked)["routes"]) == 10_000
-    assert longest < 0.5  # generous: the test shares its processor; the figure of interest is the benchmark's
+    assert longest < 0.5  # generous: the figure of interest is the benchmark's
 
 
 async def test_explain_answers_and_refuses(http: aiohttp.ClientSession) -> None:
