@@ -105,7 +105,7 @@ class Agent:
             identity=Identity(config.node.name or "", str(loaded.path)), router=self.router, kernel=self.kernel,
             speaker=self.speaker, prober=self.prober, clock=time.monotonic,
         )  # fmt: skip
-        self.rolling = Rolling(self.speaker.set_peers, self._stands)
+        self.rolling = Rolling(self.speaker.set_peers, self._stands, serves=self._serves)
         self.passwords = Passwords()
         self._watch = Watch(loaded.files, lambda _: self.reload())
         self._kernel_ready = asyncio.Event()
@@ -259,6 +259,13 @@ class Agent:
 
     def _stands(self, address: str) -> bool:
         return address in self.router.peers and self.router.peers[address].established
+
+    def _serves(self, address: str) -> bool:
+        """Does the peer hold every block that it is to be told."""
+        if not self._stands(address):
+            return False
+        peer = self.router.peers[address]
+        return self.router.own.exports[address].wanted.keys() <= peer.announced | peer.refused.keys()
 
     def _uplinks(self) -> set[str]:
         """The links by which packets for the pools come in: of the node's address, and of the ways to the peers."""

@@ -2,8 +2,8 @@
 
 A changed definition means that this peer's ExaBGP starts again. When all peers change at once (another hold time, a new
 password everywhere) doing so at once would leave the node without any session for a moment, so a session that stands is
-restarted only while all others stand, or have had their time to. New and removed peers do not wait, nor do those that
-are down: there is nothing to lose.
+restarted only while all others stand and hold what they are to be told, or have had their time to. New and removed
+peers do not wait, nor do those that are down: there is nothing to lose.
 """
 
 from __future__ import annotations
@@ -16,18 +16,24 @@ from bgp_agent.speaker.definition import PeerDefinition
 
 #: How long a session waits for the others before it restarts, in seconds.
 PATIENCE: Final = 30.0
-_LOOK: Final = 0.1
+#: How long it may take until the speaker has ended a session and told so, in seconds: until then it seems to stand.
+GOING: Final = 5.0
+_LOOK: Final = 0.05
 
 
 class Rolling:
-    """``tell`` gets the complete set of definitions to be in force; ``stands``: is this peer's session established."""
+    """``tell`` gets the complete set of definitions to be in force; ``stands``: is this peer's session established.
+
+    ``serves``: does the peer also hold all that it is to be told; until then the next one waits.
+    """
 
     def __init__(
         self, tell: Callable[[Mapping[str, PeerDefinition]], None], stands: Callable[[str], bool],
-        patience: float = PATIENCE,
+        patience: float = PATIENCE, *, serves: Callable[[str], bool] | None = None,
     ) -> None:  # fmt: skip
         self._tell = tell
         self._stands = stands
+        self._serves = serves or stands
         self._patience = patience
         self._told: dict[str, PeerDefinition] = {}
         self._wanted: dict[str, PeerDefinition] = {}
@@ -59,11 +65,15 @@ class Rolling:
                 await self._others_stand()
                 if (address := self._next()) is not None:
                     self._put(self._told | {address: self._wanted[address]})
+                    await self._until(lambda gone=address: not self._stands(gone), GOING)  # type: ignore[misc]  # bound
 
     async def _others_stand(self) -> None:
+        await self._until(lambda: all(map(self._serves, self._told)), self._patience)
+
+    async def _until(self, condition: Callable[[], bool], patience: float) -> None:
         try:
-            async with asyncio.timeout(self._patience):
-                while not all(map(self._stands, self._told)):  # noqa: ASYNC110 - asked, not told
+            async with asyncio.timeout(patience):
+                while not condition():  # noqa: ASYNC110 - asked, not told
                     await asyncio.sleep(_LOOK)
         except TimeoutError:
             return

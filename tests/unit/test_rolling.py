@@ -62,6 +62,53 @@ async def test_standing_sessions_restart_one_after_the_other() -> None:
     task.cancel()
 
 
+async def test_a_session_whose_end_is_heard_of_late_is_waited_for() -> None:
+    """The speaker is another process: for a moment the session that is about to end still seems to stand."""
+    sessions = Sessions()
+    sessions.want(30, 30)
+    sessions.up = {A, B}
+    told = sessions.tell
+    ending: list[asyncio.TimerHandle] = []
+
+    def tell_late(definitions: Mapping[str, PeerDefinition]) -> None:
+        before = set(sessions.up)
+        told(definitions)
+        for address in before - sessions.up:
+            sessions.up.add(address)
+            ending.append(asyncio.get_running_loop().call_later(0.3, sessions.up.discard, address))
+
+    sessions.rolling = Rolling(tell_late, lambda address: address in sessions.up, 5.0)
+    sessions.want(30, 30)
+    task = asyncio.create_task(sessions.rolling.run())
+    sessions.want(9, 9)
+    await until("the first", sessions, [A])
+    await asyncio.sleep(0.6)  # two looks after its end was heard of
+    assert (sessions.order, sessions.up) == ([A], {B})
+    sessions.up.add(A)
+    await until("the second, once the first is back", sessions, [A, B])
+    task.cancel()
+
+
+async def test_a_session_that_is_back_must_hold_the_blocks_before_the_next_one_ends() -> None:
+    sessions = Sessions()
+    held = {A, B}
+    sessions.rolling = Rolling(
+        sessions.tell, lambda address: address in sessions.up, 5.0, serves=lambda address: address in sessions.up & held
+    )
+    sessions.want(30, 30)
+    sessions.up = {A, B}
+    task = asyncio.create_task(sessions.rolling.run())
+    sessions.want(9, 9)
+    await until("the first", sessions, [A])
+    held.discard(A)
+    sessions.up.add(A)
+    await asyncio.sleep(0.2)
+    assert sessions.order == [A]
+    held.add(A)
+    await until("the second", sessions, [A, B])
+    task.cancel()
+
+
 async def test_a_session_that_does_not_come_back_does_not_stop_the_others_for_ever() -> None:
     sessions = Sessions(patience=0.05)
     sessions.strict = False
