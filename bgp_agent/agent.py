@@ -23,6 +23,7 @@ from typing import Final
 import structlog
 
 from bgp_agent import translate
+from bgp_agent.calm import Calm
 from bgp_agent.config import Changes, ConfigError, Loaded, changes, load, with_address
 from bgp_agent.control import client
 from bgp_agent.control.server import ControlServer
@@ -113,6 +114,7 @@ class Agent:
         self._stop = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._settling = False
+        self._calm = Calm(self._say)
 
     # --- life --------------------------------------------------------------------------------------------------------
     async def run(self) -> None:
@@ -127,6 +129,7 @@ class Agent:
             http = self.config.http
             await stack.enter_async_context(serving(self.reports, http.listen, http.metrics_listen))
             stack.callback(self.reports.events.close)
+            stack.callback(self._calm.close)
             log.info("started", node=self.config.node.name, config=str(self.loaded.path), drained=drained)
             notify("READY=1")
             await stack.enter_async_context(self._tasks())
@@ -376,13 +379,12 @@ class Agent:
         if actions.own is not None:
             self.prober.own(actions.own)
             self.reports.forget_released(actions.own)
-        for prefix, owner in actions.learned:
-            self.prober.learned(prefix, owner)
+        self.prober.learned_many(actions.learned)
         for prefix in actions.forgotten:
             self.prober.forget(prefix)
             self.reports.verified.pop(prefix, None)
         for change in actions.changes:
-            self._say(change)
+            (self._calm.add if change.kind == "routes" else self._say)(change)
 
     def _say(self, change: Change, level: Callable[..., object] | None = None) -> None:
         """One line in the log and one event at ``/events`` for each change."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import random
 from collections import OrderedDict, deque
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final, TypeAlias
@@ -66,15 +67,21 @@ class Schedule:
 
     def changed(self, prefix: Prefix, now: float) -> None:
         """Ask for ``prefix`` as soon as the rate allows; a prefix not seen before becomes known."""
-        self._silences.pop(prefix, None)
-        if prefix not in self._known:
-            self._known.add(prefix)
-            self._new[prefix] = now
-        elif prefix in self._flying:
-            self._again.add(prefix)
-        elif prefix not in self._new and prefix not in self._changed:
-            self._drop(prefix)
-            self._changed[prefix] = now
+        self.changed_many((prefix,), now)
+
+    def changed_many(self, prefixes: Iterable[Prefix], now: float) -> None:
+        """As :meth:`changed`, for many."""
+        for prefix in prefixes:
+            if prefix not in self._known:
+                self._known.add(prefix)
+                self._new[prefix] = now
+                continue
+            self._silences.pop(prefix, None)
+            if prefix in self._flying:
+                self._again.add(prefix)
+            elif prefix not in self._new and prefix not in self._changed:
+                self._drop(prefix)
+                self._changed[prefix] = now
 
     def forget(self, prefix: Prefix) -> None:
         """Never ask for ``prefix`` again; also for one that is unknown or in flight."""

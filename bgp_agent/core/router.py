@@ -32,6 +32,7 @@ from bgp_agent.core.settings import Settings
 from bgp_agent.core.values import (
     Announcement,
     AnnouncementsChanged,
+    Audited,
     Blackhole,
     Blocks,
     EndOfRib,
@@ -49,7 +50,7 @@ from bgp_agent.core.values import (
     Update,
 )
 
-SessionEvent: TypeAlias = SessionUp | SessionDown | PeerProblem | AnnouncementsChanged | Notified
+SessionEvent: TypeAlias = SessionUp | SessionDown | PeerProblem | AnnouncementsChanged | Audited | Notified
 
 #: Above this many changed prefixes in one step the log gets one line for all of them.
 ONE_BY_ONE: Final = 50
@@ -59,12 +60,16 @@ FEW: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Something a person may want to know: one line in the log, one event at ``/events``."""
+    """Something a person may want to know: one line in the log, one event at ``/events``.
+
+    ``count``: how many prefixes a line of kind "routes" stands for; its reason begins with that number.
+    """
 
     kind: str  # "node", "peer", "block", "blocks", "route", "routes", "source", "speaker", "verified"
     subject: str
     state: str
     reason: str
+    count: int = 1
 
 
 @dataclass(slots=True)
@@ -186,7 +191,9 @@ class Router:
                 peer.on_announcements(event)
                 self.own.table.adopt(event.announced, announced=True, now=now)
                 self.own.touch((*event.withdrawn, *(p for p, _ in event.refused)))
-            case _:
+            case Audited():
+                peer.audited = True
+            case Notified():
                 way = "sent" if event.sent else "received"
                 words = f"NOTIFICATION {way}: {event.code}/{event.subcode} {event.message}".strip()
                 self._changes.append(Change("peer", peer.address, "notification", words))
@@ -265,7 +272,7 @@ class Router:
             if changes := export.take_changes():
                 actions.announce[address] = changes
         if self.own.table.synced_once:
-            actions.complete = [address for address in self.peers if address not in self.completed]
+            actions.complete = [a for a, peer in self.peers.items() if peer.audited and a not in self.completed]
             self.completed.update(actions.complete)
         actions.refresh = self.rib.take_refreshes()
         return actions
@@ -346,18 +353,18 @@ class Router:
             if prefix in own:
                 if self.own.table.held(prefix):
                     continue
-                target = self._releasing(prefix, target, now)
+                target = self._releasing(prefix, after, now)
             wants.append((prefix, target))
         self.fib.want_many(wants)
         if self.probing:
             self._note(actions, changed)
         self._log_routes(actions, changed)
 
-    def _releasing(self, prefix: Prefix, target: Target | None, now: float) -> Target | None:
-        """Another owner's path ends the wait and takes the blackhole's place in one step."""
-        if target is not None:
+    def _releasing(self, prefix: Prefix, selection: Selection | None, now: float) -> Target | None:
+        """Another owner's path ends the wait and takes the blackhole's place in one step; a lost session's does not."""
+        if selection is not None and selection.target is not None and not selection.stale:
             self.own.table.let_go(prefix, now)
-            return target
+            return selection.target
         return Blackhole() if self.settings.blackhole else None
 
     def _note(self, actions: Actions, decided: list[tuple[Prefix, Selection | None]]) -> None:
@@ -434,7 +441,7 @@ class Router:
         if len(changed) > ONE_BY_ONE:
             routes, refused = len(self.learned.routes), len(self.learned.refused)
             words = f"{len(changed)} prefixes changed; now {routes} are accepted and {refused} refused"
-            actions.changes.append(Change("routes", "all", "changed", words))
+            actions.changes.append(Change("routes", "all", "changed", words, len(changed)))
             return
         for prefix in changed:
             selection, refusal = self.learned.routes.get(prefix), self.learned.refused.get(prefix)

@@ -15,7 +15,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 import structlog
@@ -69,10 +69,14 @@ _LOG: Final[structlog.stdlib.BoundLogger] = structlog.get_logger(__name__)
 Deliver: TypeAlias = Callable[[list[tuple[Prefix, Verified]]], None]
 
 
+#: One value for every prefix that was never asked for: it is frozen, and there may be 100,000 of them.
+_UNASKED: Final = Verified()
+
+
 @dataclass(slots=True)
 class _Learned:
     owner: Address | None
-    verified: Verified = field(default_factory=Verified)
+    verified: Verified = _UNASKED
 
 
 class Prober:
@@ -140,18 +144,28 @@ class Prober:
 
     def learned(self, prefix: Prefix, owner: Address | None) -> None:
         """Another node's prefix, and that node's address where it is known. Asked for at once when either is new."""
-        known = self._learned.get(prefix)
-        if known is None:
-            self._learned[prefix] = _Learned(owner)
-        elif known.owner == owner:
-            return
-        else:
-            self._count_node(known.owner, -1)
-            known.owner, known.verified = owner, owner_changed(known.verified)
-            self._answering.pop(prefix, None)
-            self._deliver([(prefix, known.verified)])
-        self._count_node(owner, 1)
-        self.changed(prefix)
+        self.learned_many(((prefix, owner),))
+
+    def learned_many(self, told: Iterable[tuple[Prefix, Address | None]]) -> None:
+        """As :meth:`learned`, for many."""
+        now = self._clock()
+        new = []
+        for prefix, owner in told:
+            known = self._learned.get(prefix)
+            if known is None:
+                self._learned[prefix] = _Learned(owner)
+            elif known.owner == owner:
+                continue
+            else:
+                self._count_node(known.owner, -1)
+                known.owner, known.verified = owner, owner_changed(known.verified)
+                self._answering.pop(prefix, None)
+                self._deliver([(prefix, known.verified)])
+            self._count_node(owner, 1)
+            new.append(prefix)
+        if new:
+            self._schedule.changed_many(new, now)
+            self._wake.set()
 
     def changed(self, prefix: Prefix) -> None:
         """Something that decides about ``prefix`` changed: ask for it at once."""
