@@ -36,7 +36,8 @@ PERIOD: Final = 10.0  # seconds between dumps when nothing happens
 _NEAREST: Final = 0.02  # seconds from one dump to the next, at least
 _SHARE: Final = 3  # and so many times what the last one took
 _FARTHEST: Final = 2.0  # but never more seconds than this
-_LEISURE: Final = 30  # a dump with nothing to look for takes at most such a part of the time
+_LEISURE: Final = 100  # a dump with nothing to look for takes at most such a part of the time
+_SELDOM: Final = 300.0  # but it comes after so many seconds, however long it takes
 _QUIET: Final = 10.0  # seconds in which the same refusal is logged once
 _REOPEN: Final = (0.1, 5.0)  # seconds until the sockets are opened again: first, and at most
 
@@ -242,7 +243,7 @@ class Kernel:
             if now >= at:
                 took = await self._dump(asker)
                 nearest = self._clock() + min(max(_NEAREST, _SHARE * took), _FARTHEST)
-                period = self._clock() + max(self._period, _LEISURE * took)
+                period = self._clock() + max(self._period, min(_LEISURE * took, _SELDOM))
                 continue
             timer = self._fib.next_timer()
             wait = (at if timer is None else min(at, timer)) - now
