@@ -224,6 +224,16 @@ def test_a_shutdown_stops_the_speaker_while_the_agent_is_still_there_to_move_the
     assert sorted(steps, key=said.rindex) == list(steps)
 
 
+def test_a_stopping_speaker_keeps_its_sessions_while_it_waits_for_the_agent(host: Host) -> None:
+    """TERM is for the host alone: an ExaBGP that heard it too would end before the traffic has moved."""
+    with Watch(host) as watch:
+        host.machine.run(f"systemctl kill --signal=STOP {AGENT}; systemctl stop --no-block {SPEAKER}")
+        wait_for("the speaker is asked to stop", lambda: host.machine.show(SPEAKER, "ActiveState") == "deactivating")
+        assert [count for count in watch.finish() if count.lost] == []
+    host.machine.run(f"systemctl kill --signal=CONT {AGENT}; systemctl start {SPEAKER}")
+    host.converge()
+
+
 def test_a_host_that_boots_again_comes_back_by_itself(host: Host) -> None:
     host.node.inside.ip("route flush table all proto 179")
     host.machine.boot_again()

@@ -100,6 +100,15 @@ def test_the_speaker_has_time_to_move_the_traffic_before_it_is_killed() -> None:
     assert found["KillMode"] == ["mixed"]  # TERM for the host alone: it ends each ExaBGP as its peer needs it
 
 
+def test_an_agent_that_stands_still_or_dies_is_started_again_for_ever() -> None:
+    found = settings("bgp-agent.service")
+    assert found["Type"] == ["notify"]
+    assert found["WatchdogSec"] == ["30s"]
+    for service in SERVICES:
+        assert settings(service)["Restart"] == ["on-failure"]  # an end that was asked for is one
+        assert settings(service)["StartLimitIntervalSec"] == ["0"]
+
+
 def test_the_config_that_is_installed_as_an_example_can_be_used() -> None:
     loaded = load(UNITS / "config.yaml", {})
     assert loaded.warnings == ()
