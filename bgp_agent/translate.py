@@ -21,6 +21,7 @@ def settings(config: Config) -> Settings:
         refuse=_prefixes(config.imports.refuse),
         allow_own_as=config.bgp.allow_own_as,
         stale_time=config.bgp.stale_time,
+        graceful_restart=config.bgp.graceful_restart,
         max_paths=config.kernel.max_paths,
         min_peers=None if wanted == "all" else wanted,
         blackhole=config.kernel.blackhole,

@@ -102,9 +102,12 @@ class OwnBlockTable:
         """Packets for the block would be forwarded: it may be announced."""
         self._event(prefix, "gate open", now)
 
-    def acknowledged(self, prefix: Prefix, now: float) -> None:
-        """No established peer has the block any more."""
+    def acknowledged(self, prefix: Prefix, now: float, wait: float = LET_GO) -> None:
+        """No established peer has the block any more; the blackhole stays for ``wait`` seconds."""
         self._event(prefix, "acknowledged", now)
+        block = self.blocks.get(prefix)
+        if block is not None and block.phase is Phase.RELEASING:
+            block.until = now + wait
 
     def let_go(self, prefix: Prefix, now: float) -> None:
         """The network has forgotten the block, or another node has taken it over."""

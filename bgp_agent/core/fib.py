@@ -22,7 +22,7 @@ from enum import Enum
 from itertools import islice
 from typing import Final, NamedTuple
 
-from bgp_agent.core.prefix import Prefix, address_text, prefix_text
+from bgp_agent.core.prefix import Prefix, address_text, is_host, prefix_text
 from bgp_agent.core.seen import MAIN, KernelRoute, Seen, Strange, TableView, protocol_text
 from bgp_agent.core.values import Blackhole, Hop, RouteState, Target, Unicast
 
@@ -185,8 +185,9 @@ class Fib:
             self._differs(prefix)
         for prefix in changed:
             if prefix in self._want:
-                self._changed.add(prefix)
                 self._due[prefix] = None
+            if prefix in self._want or is_host(prefix):
+                self._changed.add(prefix)
         if again:
             self.suspicious = True
 
@@ -224,7 +225,7 @@ class Fib:
         prefix = route.prefix
         view.note(prefix, route.metric, route.protocol, present=present)
         wanted = prefix in self._want
-        if wanted:
+        if wanted or is_host(prefix):  # an address in use here decides about what may be learned
             self._changed.add(prefix)
         if route.metric == self.metric and (wanted or prefix in view.ours):
             self.suspicious = True  # in the place of ours, before it, or inside of it: the message does not say

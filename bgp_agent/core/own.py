@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeAlias
 
-from bgp_agent.core.blocks import OwnBlockTable, Phase
+from bgp_agent.core.blocks import LET_GO, OwnBlockTable, Phase
 from bgp_agent.core.export import Export
 from bgp_agent.core.peers import Peer, established
 from bgp_agent.core.prefix import Family, Prefix, family_of
@@ -82,7 +82,8 @@ class Own:
                 if self.drained and address in holders:  # perhaps an earlier run announced it
                     export.changes[prefix] = None
         if block.phase is Phase.WITHDRAWING and not holders:
-            self.table.acknowledged(prefix, now)
+            kept = any(prefix in peer.unreleased for peer in self._peers.values())
+            self.table.acknowledged(prefix, now, max(LET_GO, self.settings.graceful_restart if kept else 0.0))
         self.table.dirty.discard(prefix)  # its own steps need no second look
 
     def _offered(self, prefix: Prefix) -> bool:

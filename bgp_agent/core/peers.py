@@ -40,6 +40,8 @@ class Peer:
     announced: set[Prefix] = field(default_factory=set)  # acknowledged, on an established session
     refused: dict[Prefix, str] = field(default_factory=dict)  # ExaBGP did not take these
     session: SessionUp | None = None
+    audited: bool = False  # what its ExaBGP holds of an earlier run is known
+    unreleased: set[Prefix] = field(default_factory=set)  # announced when the session was lost: it may keep them
 
     @property
     def address(self) -> str:
@@ -54,6 +56,7 @@ class Peer:
     def on_up(self, event: SessionUp, now: float) -> None:
         """The session is established."""
         self.session = event
+        self.unreleased.clear()
         families = ", ".join(sorted(f.value for f in event.families)) or "no family in common"
         self._go("up", f"established, {families}", now)
 
@@ -84,6 +87,7 @@ class Peer:
     def _lost(self) -> None:
         self.flaps += self.established
         self.session = None
+        self.unreleased |= self.announced
         self.announced.clear()
         self.refused.clear()
 

@@ -116,6 +116,13 @@ class AnnouncementsChanged:
     refused: tuple[tuple[Prefix, str], ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """What this peer's ExaBGP holds is known now, and was told where a session stands."""
+
+    peer: str
+
+
 SpeakerEvent: TypeAlias = (
     SessionUp
     | SessionDown
@@ -126,6 +133,7 @@ SpeakerEvent: TypeAlias = (
     | Notified
     | PeerProblem
     | AnnouncementsChanged
+    | Audited
 )
 
 

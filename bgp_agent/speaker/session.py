@@ -24,6 +24,7 @@ from bgp_agent.core.prefix import Family, Prefix, family_of
 from bgp_agent.core.values import (
     Announcement,
     AnnouncementsChanged,
+    Audited,
     EndOfRib,
     Notified,
     PeerProblem,
@@ -284,6 +285,8 @@ class Session:
         if first and not seen and self.peering is Peering.ESTABLISHED:
             self._owed = set(self._families)  # a session that has never heard a route has heard no End-of-RIB
         self._sync(self._outgoing.adopt(seen))
+        if first:
+            self._events.append(Audited(self._peer))
 
     # --- the peer ----------------------------------------------------------------------------------------------------
     @property

@@ -12,6 +12,7 @@ from bgp_agent.core.seen import KernelRoute
 from bgp_agent.core.settings import PeerSettings, Settings
 from bgp_agent.core.values import (
     AnnouncementsChanged,
+    Audited,
     Blocks,
     Hop,
     Path,
@@ -47,7 +48,9 @@ def settings(*peers: PeerSettings, **more: object) -> Settings:
 class Node:
     """node-a, 10.42.1.4 in 10.42.1.0/24, default gateway 10.42.1.1; ``kernel`` holds our routes."""
 
-    def __init__(self, given: Settings | None = None, found: dict[Prefix, Target] | None = None) -> None:
+    def __init__(
+        self, given: Settings | None = None, found: dict[Prefix, Target] | None = None, *, forwarding: bool = True
+    ) -> None:
         self.now = 100.0
         self.kernel: dict[Prefix, Target] = dict(found or {})
         self.written: list[tuple[str, str]] = []  # every write, in order: (verb, prefix)
@@ -69,6 +72,7 @@ class Node:
         self.fib.rows(254, [KernelRoute(254, q, 4096, 179, target) for q, target in self.kernel.items()])
         self.fib.end(254)
         self.router.adopt_kernel(self.fib.adopted(), self.now)
+        self.router.own.forward({Family.IPV4: forwarding})
         self.actions: list[Actions] = []
         self.settle()
 
@@ -117,6 +121,10 @@ class Node:
 
     def up(self, *peers: str, families: Iterable[Family] = V4) -> Actions:
         return self.hears(*(SessionUp(a, frozenset(families), 30, "enhanced", True) for a in peers or (RS0, RS1)))  # noqa: FBT003
+
+    def audited(self, *peers: str) -> Actions:
+        """ExaBGP has told what it holds for these peers (for all of them)."""
+        return self.hears(*(Audited(a) for a in peers or self.router.peers))
 
     def down(self, address: str = RS0) -> Actions:
         return self.hears(SessionDown(address, "closing connection", True))  # noqa: FBT003

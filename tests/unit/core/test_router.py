@@ -13,6 +13,7 @@ from bgp_agent.core.router import ONE_BY_ONE, Change
 from bgp_agent.core.seen import KernelRoute
 from bgp_agent.core.values import (
     AnnouncementsChanged,
+    Audited,
     Blackhole,
     EndOfRib,
     Hop,
@@ -40,8 +41,72 @@ def test_a_block_is_announced_to_every_peer_when_its_blackhole_stands() -> None:
     done = node.source(OWN)
     assert node.routes() == {OWN: Blackhole()}
     assert done.announce.keys() == {RS0, RS1}
-    assert done.complete == [RS0, RS1]
     assert node.announced() == {OWN}
+
+
+def test_the_wanted_set_is_whole_when_source_and_exabgp_have_both_been_heard() -> None:
+    node = Node()
+    assert node.source(OWN).complete == []
+    assert node.audited(RS0).complete == [RS0]
+    assert node.audited().complete == [RS1]
+    other = Node()
+    assert other.audited().complete == []
+    assert other.source(OWN).complete == [RS0, RS1]
+
+
+def test_a_restart_while_forwarding_is_off_does_not_withdraw_what_was_announced() -> None:
+    node = Node(found={p(OWN): Blackhole()}, forwarding=False)
+    node.source(OWN)
+    node.up()
+    assert node.announced() == set()
+    done = node.hears(AnnouncementsChanged(RS0, (p(OWN),), ()), Audited(RS0))
+    assert done.complete == [RS0]
+    assert node.announced() == {OWN}, "what is announced is known before the set is called whole"
+
+
+def test_a_peer_that_may_keep_our_routes_for_its_restart_time_is_given_that_time() -> None:
+    node = Node(settings(graceful_restart=120.0))
+    node.up()
+    node.source(OWN)
+    node.acknowledges(OWN)
+    node.down(RS0)
+    node.source()
+    node.lets_go(OWN, by=RS1)
+    node.wait(LET_GO + 1)
+    assert node.routes() == {OWN: Blackhole()}, "the lost peer may still forward packets here"
+    node.wait(60.0)
+    assert node.routes() == {}
+
+
+def test_a_lost_sessions_path_does_not_end_a_release() -> None:
+    node = Node()
+    node.up()
+    node.source(OWN)
+    node.acknowledges(OWN)
+    node.told(OWN, by=RS1)
+    node.down(RS1)
+    node.source()
+    node.lets_go(OWN)
+    assert node.routes() == {OWN: Blackhole()}
+    node.up(RS1)
+    node.told(OWN, by=RS1)
+    assert node.routes() == {OWN: VIA_GATEWAY}
+
+
+def test_an_address_that_leaves_this_node_is_learned_at_once_though_it_was_offered_first() -> None:
+    node = Node()
+    node.source(OWN)
+    pod = KernelRoute(254, p("192.168.1.8/32"), 0, 3, Unicast((Hop(3, None),)))
+    node.next_hops.new(pod)
+    node.fib.new(pod)
+    node.up()
+    node.told("192.168.1.8/32")
+    assert "192.168.1.8/32" not in node.routes()
+    node.next_hops.deleted(pod)
+    node.fib.deleted(pod)
+    node.router.on_kernel(node.fib.take_changed())
+    node.settle()
+    assert node.routes()["192.168.1.8/32"] == VIA_GATEWAY
 
 
 def test_without_forwarding_a_block_is_withheld_and_announced_when_it_comes_on() -> None:
@@ -427,7 +492,7 @@ def test_peers_come_and_go_one_by_one() -> None:
     done = node.settle()
     assert set(node.routes()) == {OWN, "192.168.3.0/26"}
     assert done.announce.keys() == {"10.42.0.6"}, "the peer that stayed hears nothing"
-    assert done.complete == ["10.42.0.6"]
+    assert node.audited().complete == [RS1, "10.42.0.6"]
     assert node.router.peers[RS1].established
     node.told(OTHER)  # a late word of a peer that is gone
     assert OTHER not in node.routes()

@@ -11,6 +11,7 @@ from bgp_agent.core.prefix import Family, parse_prefix, prefix_text
 from bgp_agent.core.values import (
     Announcement,
     AnnouncementsChanged,
+    Audited,
     EndOfRib,
     Notified,
     PeerProblem,
@@ -88,6 +89,7 @@ def test_an_attached_session_is_adopted_audited_and_learned_again_and_nothing_ri
     assert session.take_events() == [
         SessionUp(PEER, frozenset({Family.IPV4}), 30, "enhanced", graceful_restart=True, adopted=True),
         AnnouncementsChanged(PEER, (ONE,), ()),
+        Audited(PEER),
     ]
     assert session.announced == {ONE: Announcement()}
 
