@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from lab import proofs
 from lab.netns import wait_for
 from lab.topology import Lab, Node, StatusError
 
@@ -176,3 +177,28 @@ def test_a_changed_config_is_live_waits_for_a_restart_or_is_refused_and_says_whi
     wait_for("all is as before", lambda: "192.168.2.0/26" in "\n".join(node.routes()), SOON)
     wait_for("nothing waits", lambda: (config()["problem"], config()["restart_needed"]) == (None, []), SOON)
     assert [peer["flaps"] for peer in node.status()["peers"]] == flaps
+
+
+def test_a_hold_time_changed_for_all_peers_restarts_them_one_by_one_and_loses_no_packet(lab: Lab) -> None:
+    node = lab.nodes["node-c"]
+    good = node.config.read_text()
+    changed = yaml.safe_load(good)
+    changed["bgp"]["hold_time"] = "9s"
+    least = [2]
+
+    def negotiated(seconds: int) -> bool:
+        peers = node.status()["peers"]
+        least.append(sum(peer["state"] == "established" for peer in peers))
+        return [peer["hold_time"] for peer in peers] == [seconds] * 2
+
+    try:
+        with proofs.traffic_between(lab, proofs.crossing(lab, node)) as traffic:
+            node.config.write_text(yaml.safe_dump(changed))
+            wait_for("both sessions have the new hold time", lambda: negotiated(9), 20)
+            traffic.run_for(0.5)
+            counts = traffic.finish()
+    finally:
+        node.config.write_text(good)
+    assert min(least) == 1
+    assert sum(len(count.lost) for count in counts) == 0
+    wait_for("both sessions have the old hold time again", lambda: negotiated(30), 20)
