@@ -25,7 +25,7 @@ $(VENV)/.done: requirements/dev.txt pyproject.toml $(wildcard azure/twin/pyproje
 	@touch $@
 
 .PHONY: tools
-tools:  ## the Debian packages that lab and tests use (BIRD, iproute2, tcpdump, ...); asks for root only if one is missing
+tools:  ## the Debian packages that lab and tests use (BIRD, FRR, GoBGP, OpenBGPD, iproute2, ...); asks for root only if one is missing
 	@lab/install bird2 iproute2 iputils-ping nftables procps systemd tcpdump util-linux
 
 .PHONY: lab
@@ -51,6 +51,10 @@ coverage: venv  ## every branch of every core module, by the tests of its own (A
 .PHONY: soak
 soak: venv tools  ## the tests that wait for minutes of real protocol timers
 	@$(SANDBOX) $(BIN)/python -m pytest --timeout 900 -m soak $(ARGS)
+
+.PHONY: fuzz
+fuzz: venv tools  ## every property test and state machine, with FUZZ=50 times the usual number of examples
+	@FUZZ=$(or $(FUZZ),50) $(SANDBOX) $(BIN)/python -m pytest -n $(JOBS) -m hypothesis tests/unit $(ARGS)
 
 .PHONY: lint
 lint: venv  ## ruff: rules and format
