@@ -65,7 +65,7 @@ class Bird(Neighbour):
         limit = f"import limit {plan.max_prefix} action restart;" if plan.max_prefix else ""
         return "\n".join([
             f"protocol bgp {self._protocol(node)} {{",
-            f"  local {router} as {ROUTER_ASN}; neighbor {node} as {NODE_ASN}; hold time 30;",
+            f"  local {router} as {ROUTER_ASN}; neighbor {node} as {NODE_ASN}; hold time 30; strict bind on;",
             "  multihop;" if plan.multihop else "  direct;",
             "  ttl security on;" if plan.ttl_security else "",
             f'  password "{plan.password}";' if plan.password else "",

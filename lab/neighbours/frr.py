@@ -112,7 +112,7 @@ class Frr(Neighbour):
             "bgp route-map delay-timer 0", "bgp as-path access-list own permit ^$",
             f"router bgp {ROUTER_ASN}", "bgp router-id 10.99.1.2", "no bgp ebgp-requires-policy",
             "no bgp default ipv4-unicast", "no bgp network import-check",
-            "bgp graceful-restart-helper" if plan.graceful_restart else "bgp graceful-restart-disable",
+            *([] if plan.graceful_restart else ["bgp graceful-restart-disable"]),  # it helps others restart by default
         ]  # fmt: skip
         for router, node in plan.sessions.items():
             start = f"neighbor {node}"

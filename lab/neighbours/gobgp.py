@@ -35,8 +35,9 @@ class GoBgp(Neighbour):
         return bool(told["state"].get("session_state") == 6)
 
     def held(self, node: str) -> dict[str, Held]:
-        table = self._ask("neighbor", node, "adj-in", "-a", "ipv6" if ":" in node else "ipv4")
-        return {prefix: _held(paths[0]["attrs"]) for prefix, paths in (table or {}).items()}
+        family = "ipv6" if ":" in node else "ipv4"
+        answer = self.inside.run("gobgp", "-j", "neighbor", node, "adj-in", "-a", family, check=False)  # fails when down
+        return {prefix: _held(paths[0]["attrs"]) for prefix, paths in json.loads(answer or "{}").items()}
 
     def updates(self, node: str) -> int:
         return int(self._ask("neighbor", node)["state"]["messages"]["received"].get("update", 0))

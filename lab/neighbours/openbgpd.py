@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, ClassVar
 
-from lab.neighbours.plan import NODE_ASN, ROUTER_ASN, Held, Neighbour, may_change_user
+from lab.neighbours.plan import NODE_ASN, ROUTER_ASN, Feature, Held, Neighbour, may_change_user
 from lab.netns import wait_for
 
 _ROOT = Path("/run/openbgpd")
@@ -18,6 +18,12 @@ class OpenBgpd(Neighbour):
     name: ClassVar = "OpenBGPD"
     package: ClassVar = "openbgpd"
     programs: ClassVar = ("/usr/sbin/bgpd", "/usr/sbin/bgpctl")
+    cannot: ClassVar = {
+        Feature.REFRESH: "refuses every ROUTE-REFRESH request though it negotiated them "
+        "(7.7 logs `AID IPv4 unicast not negotiated`)",
+        Feature.OUR_LIMIT: "the surplus is refused, but room that is made later is not used: that takes a refresh",
+    }
+    with_password: ClassVar = {"passive": True}  # its listening socket never gets the key: only it can connect
 
     @classmethod
     def why_not(cls) -> str | None:

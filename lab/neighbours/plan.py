@@ -82,6 +82,7 @@ class Neighbour(abc.ABC):
     package: ClassVar[str]
     programs: ClassVar[tuple[str, ...]]
     cannot: ClassVar[Mapping[Feature, str]] = {}
+    with_password: ClassVar[Mapping[str, object]] = {}  # what the node's peer entry needs besides for TCP-MD5
 
     def __init__(self, network: Network, inside: Namespace, folder: Path) -> None:
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)

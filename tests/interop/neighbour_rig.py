@@ -52,6 +52,7 @@ class Rig:
         router.ip(f"address add {LOOPBACK}/32 dev lo")
         self.node.furnish()
         self.neighbour = kind(network, router, folder / "router")
+        self.others: list[dict[str, object]] = []  # more peers for the node
         self._peer: dict[str, object] = {}
         self._started = False
 
@@ -90,7 +91,10 @@ class Rig:
             pools=["192.168.0.0/16", "fd77::/16"],
             bgp={
                 "asn": NODE_ASN, "stale_time": "30s",
-                "peers": [{"address": router, "asn": ROUTER_ASN, **self._peer, **changes} for router in sessions],
+                "peers": [
+                    *({"address": router, "asn": ROUTER_ASN, **self._peer, **changes} for router in sessions),
+                    *self.others,
+                ],
             },
             probe={"mode": "off"},
         )  # fmt: skip
