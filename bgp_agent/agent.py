@@ -58,19 +58,6 @@ ADDRESS_RETRY: Final = 1.0
 LOOK: Final = 1.0
 #: A step's decisions come to rest after two or three rounds; a defect must not keep the loop from everything else.
 ROUNDS: Final = 100
-#: States that somebody should look at.
-_LOUD: Final = frozenset(
-    {"down", "stale", "refused", "notification", "misdelivered", "lost", "above limit", "not ready"}
-)
-_LEVELS: Final = frozenset({"debug", "info", "warning", "error"})
-_SUBJECTS: Final = {
-    "node": "node",
-    "peer": "peer",
-    "block": "block",
-    "route": "prefix",
-    "verified": "prefix",
-    "source": "source",
-}
 
 
 class Agent:
@@ -78,11 +65,8 @@ class Agent:
 
     def __init__(self, loaded: Loaded, environ: dict[str, str], spawn: Callable[[], None] | None) -> None:
         config = loaded.config
-        self.loaded = loaded
-        self.config = config
+        self.configuration = Configuration(loaded, environ)
         self.state_dir = Path(config.state_dir)
-        self._environ = environ
-        self._told = False  # does the speaker know the peers: the node's address is known
         next_hops = NextHops(config.kernel.protocol)
         kernel = config.kernel
         self.fib = Fib(
@@ -98,16 +82,15 @@ class Agent:
         self.next_hops = next_hops
         self.router = Router(translate.settings(config), self.fib, next_hops, time.monotonic())
         self.source = FileSource(config.blocks.path, translate.pools(config), self._on_source)
-        self.speaker = Speaker(self.state_dir / "speaker.sock", self._on_speaker, spawn=spawn, peer_log=_exabgp_log)
+        self.speaker = Speaker(self.state_dir / "speaker.sock", self._on_speaker, spawn=spawn, peer_log=exabgp_said)
         self.prober = Prober(
             config.node.name or "", config.probe.port, self._on_verified, in_use=lambda a: next_hops.in_use(host(a))
         )
         self.reports = Reports(
-            identity=Identity(config.node.name or "", str(loaded.path)), router=self.router, kernel=self.kernel,
+            identity=self.configuration.identity, router=self.router, kernel=self.kernel,
             speaker=self.speaker, prober=self.prober, clock=time.monotonic,
         )  # fmt: skip
         self.rolling = Rolling(self.speaker.set_peers, self._stands, serves=self._serves)
-        self.passwords = Passwords()
         self._watch = Watch(loaded.files, lambda _: self.reload())
         self._kernel_ready = asyncio.Event()
         self._probe_changed = asyncio.Event()
@@ -197,13 +180,13 @@ class Agent:
                 self._arm()
             if self.speaker.attached is not attached:
                 attached = self.speaker.attached
-                self._say(Change("speaker", "speaker", "attached" if attached else "lost", self.speaker.reason))
+                self.telling.tell(Change("speaker", "speaker", "attached" if attached else "lost", self.speaker.reason))
             await asyncio.sleep(LOOK)
 
     def _say_readiness(self, before: bool) -> bool:
         ready, reason = self.reports.readiness()
         if ready is not before:
-            self._say(Change("node", self.config.node.name or "", "ready" if ready else "not ready", reason))
+            self.telling.tell(Change("node", self.config.node.name or "", "ready" if ready else "not ready", reason))
         return ready
 
     @contextlib.contextmanager
@@ -219,41 +202,27 @@ class Agent:
                 loop.remove_signal_handler(number)
 
     # --- configuration -----------------------------------------------------------------------------------------------
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self.configuration.config
+
     async def _find_address(self) -> None:
         """The peers are told to the speaker when the node knows its own address: a route to the first peer exists."""
         said = False
-        while not self._take_address():
+        while not self.configuration.locate():
             if not said:
                 log.warning("no route to the first peer yet, so the node's address is not known; looking again")
                 said = True
             await asyncio.sleep(ADDRESS_RETRY)
-
-    def _take_address(self) -> bool:
-        try:
-            self.config = with_address(self.config)
-        except OSError:
-            return False
-        self._told = True
-        identity = self.reports.identity
-        identity.address, identity.address6 = self.config.node.address or "", self.config.node.address6
         self.router.configure(translate.settings(self.config), time.monotonic())
-        self._tell_speaker()
+        self.rolling.want(self.configuration.definitions())
         for peer, export in self.router.own.exports.items():  # what was decided before there was anybody to tell
             self.speaker.announce(peer, dict(export.wanted))
             if peer in self.router.completed:
                 self.speaker.complete(peer)
         self._tell_prober()
         self._settle()
-        return True
-
-    def _tell_speaker(self) -> None:
-        lost = tuple(self.passwords.lost.values())
-        self.rolling.want(translate.definitions(self.config, self.passwords))
-        for sentence in self.passwords.lost.values():
-            if sentence not in lost:
-                log.warning(sentence)
-        if self.passwords.lost:
-            self.reports.identity.config_problem = "; ".join(self.passwords.lost.values())
 
     def _tell_prober(self) -> None:
         self.router.probing = self.config.probe.mode == "auto"
@@ -285,36 +254,20 @@ class Agent:
         self.source.reread()
 
     def reload(self) -> None:
-        """The configuration or a password file changed. A bad file keeps the last good one."""
-        identity = self.reports.identity
-        try:
-            loaded = load(self.loaded.path, self._environ)
-        except ConfigError as error:
-            identity.config_problem = str(error)
-            identity.reload_failures += 1
-            log.error("the new configuration is refused; the last good one goes on", reason=str(error))  # noqa: TRY400
+        """The configuration or a password file changed."""
+        changed = self.configuration.reload()
+        if changed is None:
             return
-        identity.config_problem = None
-        identity.config_loaded = time.time()
-        self._watch.replace(loaded.files)
-        new = with_address(loaded.config, lambda _: self.config.node.address or "") if self._told else loaded.config
-        self._take(changes(self.config, new))
-
-    def _take(self, changed: Changes) -> None:
-        self.config = config = changed.config
-        if changed.restart and changed.restart != self.reports.identity.restart_needed:
-            log.warning("changed keys that need a restart keep their old values", keys=list(changed.restart))
-        self.reports.identity.restart_needed = changed.restart
+        self._watch.replace(self.configuration.loaded.files)
+        config = self.config
         if changed.live:
-            log.info("configuration reloaded", changed=list(changed.live))
-            set_level(config.log.level)
             self.source.reconfigure(config.blocks.path, translate.pools(config))
             self.router.configure(translate.settings(config), time.monotonic())
             self._tell_prober()
             if {"probe.mode", "probe.port"} & set(changed.live):
                 self._probe_changed.set()
-        if self._told:
-            self._tell_speaker()  # also when only a password file changed
+        if self.configuration.located:
+            self.rolling.want(self.configuration.definitions())  # also when only a password file changed
         self._settle()
 
     # --- news --------------------------------------------------------------------------------------------------------
@@ -346,7 +299,7 @@ class Agent:
             if before is None or (before.state, before.node) != (answer.state, answer.node):
                 change = Change("verified", prefix_text(prefix), answer.state, answer.reason)
                 usual = before is None and answer.state != "misdelivered"
-                self._say(change, log.debug if usual else None)
+                self.telling.tell(change, quietly=usual)
 
     # --- settling ----------------------------------------------------------------------------------------------------
     def _settle(self) -> None:
@@ -354,12 +307,14 @@ class Agent:
         if self._settling or not self._kernel_ready.is_set():
             return
         self._settling = True
+        said: list[Change] = []
         try:
             now = time.monotonic()
             for _ in range(ROUNDS):
                 actions = self.router.derive(now)
                 self.router.on_kernel(self.kernel.flush())
                 self._act(actions)
+                said += actions.changes
                 if not self.router.dirty:
                     break
             else:
@@ -367,6 +322,8 @@ class Agent:
                 asyncio.get_running_loop().call_later(LOOK, self._settle)
         finally:
             self._settling = False
+            for change in said:  # when all is done: a line in the log costs as much as a decision
+                (self._calm.add if change.kind == "routes" else self._say)(change)
         self._arm()
 
     def _act(self, actions: Actions) -> None:
@@ -383,19 +340,6 @@ class Agent:
         for prefix in actions.forgotten:
             self.prober.forget(prefix)
             self.reports.verified.pop(prefix, None)
-        for change in actions.changes:
-            (self._calm.add if change.kind == "routes" else self._say)(change)
-
-    def _say(self, change: Change, level: Callable[..., object] | None = None) -> None:
-        """One line in the log and one event at ``/events`` for each change."""
-        level = level or (log.warning if change.state in _LOUD else log.info)
-        level(
-            change.kind,
-            **{_SUBJECTS.get(change.kind, "subject"): change.subject},
-            state=change.state,
-            reason=change.reason,
-        )
-        self.reports.publish(change)
 
     # --- for the control socket --------------------------------------------------------------------------------------
     def drain(self, *, on: bool) -> None:
@@ -425,11 +369,6 @@ class Agent:
     def _on_timer(self) -> None:
         self.router.handle_timer(time.monotonic())
         self._settle()
-
-
-def _exabgp_log(peer: str, level: str, line: str) -> None:
-    """ExaBGP's own words in our log."""
-    getattr(log, level if level in _LEVELS else "warning")("exabgp", peer=peer, line=line)
 
 
 def run_agent(loaded: Loaded) -> int:
