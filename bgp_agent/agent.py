@@ -23,8 +23,8 @@ from typing import Final
 import structlog
 
 from bgp_agent import translate
-from bgp_agent.calm import Calm
-from bgp_agent.config import Changes, ConfigError, Loaded, changes, load, with_address
+from bgp_agent.config import Config, Loaded
+from bgp_agent.configuring import Configuration
 from bgp_agent.control import client
 from bgp_agent.control.server import ControlServer
 from bgp_agent.core.fib import Fib
@@ -37,17 +37,17 @@ from bgp_agent.core.values import Blocks, SpeakerEvent
 from bgp_agent.draining import MARK, Control
 from bgp_agent.kernel import Changed, Kernel
 from bgp_agent.lock import locked
-from bgp_agent.log import configure, set_level
+from bgp_agent.log import configure
 from bgp_agent.notify import notify, watchdog
-from bgp_agent.passwords import Passwords
 from bgp_agent.probe import setup
 from bgp_agent.probe.service import Prober
-from bgp_agent.reporting import Identity, Reports
+from bgp_agent.reporting import Reports
 from bgp_agent.rolling import Rolling
 from bgp_agent.sources.file import FileSource
 from bgp_agent.sources.watch import Watch
 from bgp_agent.speaker.client import Speaker
 from bgp_agent.speaker.spawn import spawner
+from bgp_agent.telling import Telling, exabgp_said
 from bgp_agent.web.server import serving
 
 log: Final = structlog.get_logger("bgp_agent")
@@ -97,7 +97,7 @@ class Agent:
         self._stop = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._settling = False
-        self._calm = Calm(self._say)
+        self.telling = Telling(self.reports.publish)
 
     # --- life --------------------------------------------------------------------------------------------------------
     async def run(self) -> None:
@@ -112,8 +112,8 @@ class Agent:
             http = self.config.http
             await stack.enter_async_context(serving(self.reports, http.listen, http.metrics_listen))
             stack.callback(self.reports.events.close)
-            stack.callback(self._calm.close)
-            log.info("started", node=self.config.node.name, config=str(self.loaded.path), drained=drained)
+            stack.callback(self.telling.close)
+            log.info("started", node=self.config.node.name, config=str(self.configuration.loaded.path), drained=drained)
             notify("READY=1")
             await stack.enter_async_context(self._tasks())
             await self._stop.wait()
@@ -323,7 +323,7 @@ class Agent:
         finally:
             self._settling = False
             for change in said:  # when all is done: a line in the log costs as much as a decision
-                (self._calm.add if change.kind == "routes" else self._say)(change)
+                self.telling.tell(change)
         self._arm()
 
     def _act(self, actions: Actions) -> None:

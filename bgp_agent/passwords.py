@@ -8,6 +8,8 @@ key.
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -43,18 +45,24 @@ class Passwords:
 
 
 def _read(path: Path) -> tuple[str | None, str]:
+    named = f"password_file {path}"
     try:
-        with path.open("rb") as file:
-            data = file.read(_BYTES)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO must not block the loop
+        with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor has no Path
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return None, f"{named} is no file"
+            text = file.read(_BYTES).removesuffix(b"\n").decode("latin-1")
     except FileNotFoundError:
-        return None, f"password_file {path} is not there"
+        return None, f"{named} is not there"
     except OSError as error:
-        return None, f"password_file {path} cannot be read ({error.strerror})"
-    text = data.removesuffix(b"\n").decode("latin-1")
+        return None, f"{named} cannot be read ({error.strerror})"
+    wrong = _wrong(text)
+    return (text, "") if wrong is None else (None, f"{named} {wrong}")
+
+
+def _wrong(text: str) -> str | None:
     if not text:
-        return None, f"password_file {path} is empty"
+        return "is empty"
     if len(text) > MAX_PASSWORD:
-        return None, f"password_file {path} holds more than {MAX_PASSWORD} bytes, the most that TCP-MD5 takes"
-    if not text.isascii() or not text.isprintable():
-        return None, f"password_file {path} holds something else than printable ASCII characters"
-    return text, ""
+        return f"holds more than {MAX_PASSWORD} bytes, the most that TCP-MD5 takes"
+    return None if text.isascii() and text.isprintable() else "holds something else than printable ASCII characters"

@@ -418,11 +418,16 @@ class Fib:
         """Prefixes that are not as wanted and wait to be written. One that a stranger holds does not count."""
         return len(self._due.keys() | self._retries.keys() | self._blocked.keys()) if self.install else 0
 
+    @property
+    def writable(self) -> int:
+        """Those of the :attr:`pending` prefixes that could be written now: no link that is down stands in their way."""
+        return len((self._due.keys() | self._retries.keys()) - self._blocked.keys()) if self.install else 0
+
     def waiting(self) -> str | None:
         """Why the first of the :attr:`pending` prefixes waits, in one sentence; None when nothing waits."""
         if not self.pending:
             return None
-        prefix = next(iter(self._retries or self._blocked or self._due))
+        prefix = next(iter(self._retries or self._due or self._blocked))
         return f"{prefix_text(prefix)}: {self._why_unwritten(prefix)}"
 
     def in_kernel(self) -> Mapping[Prefix, Target]:

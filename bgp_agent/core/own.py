@@ -113,9 +113,9 @@ class Own:
         block = self.table.blocks[prefix]
         holders = self.holders(prefix)
         if block.phase is Phase.WITHDRAWING:
-            return BlockState.WITHHELD, f"no longer wanted; {' and '.join(holders) or 'nobody'} has yet to let it go"
+            return BlockState.WITHHELD, f"no longer wanted; still acknowledged by {' and '.join(holders) or 'nobody'}"
         if self.drained:
-            rest = f"; {' and '.join(holders)} has yet to acknowledge" if holders else ""
+            rest = f"; still acknowledged by {' and '.join(holders)}" if holders else ""
             return BlockState.WITHHELD, f"drained: announced again after `bgp-agent undrain`{rest}"
         if holders:
             words = f"acknowledged by {len(holders)} of {len(self._peers)} peers"

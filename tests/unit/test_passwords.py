@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,14 @@ def test_the_last_good_key_goes_on_and_says_so(file: Path, content: bytes | None
 def test_a_directory_in_its_place_is_no_key(file: Path) -> None:
     file.mkdir()
     assert "cannot be read" in str(Passwords().read(str(file))[1])
+
+
+def test_a_pipe_in_its_place_is_no_key_and_blocks_nobody(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    key, why = Passwords().read(str(pipe))
+    assert key is None
+    assert "is no file" in (why or "")
 
 
 def test_a_key_is_forgotten_with_its_peer(file: Path) -> None:

@@ -148,7 +148,7 @@ def test_a_withdrawal_is_over_when_nobody_holds_the_block(node: OwnBlocks) -> No
     for address in (RS0, RS1):
         node.acknowledged(ONE, by=address)
     node.source()
-    assert node.said() == ("withheld", f"no longer wanted; {RS0} and {RS1} has yet to let it go")
+    assert node.said() == ("withheld", f"no longer wanted; still acknowledged by {RS0} and {RS1}")
     node.acknowledged(ONE, gone=True)
     assert node.own.table.blocks[ONE].phase is Phase.WITHDRAWING
     node.acknowledged(ONE, by=RS1, gone=True)
@@ -236,7 +236,7 @@ def test_a_drained_block_is_withheld_and_says_who_still_has_it(node: OwnBlocks) 
     node.own.drain(on=True)
     node.step()
     words = "drained: announced again after `bgp-agent undrain`"
-    assert node.said() == ("withheld", f"{words}; {RS0} has yet to acknowledge")
+    assert node.said() == ("withheld", f"{words}; still acknowledged by {RS0}")
     node.acknowledged(ONE, gone=True)
     assert node.said() == ("withheld", words)
 
