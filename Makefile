@@ -56,6 +56,11 @@ soak: venv tools  ## the tests that wait for minutes of real protocol timers
 fuzz: venv tools  ## every property test and state machine, with FUZZ=50 times the usual number of examples
 	@FUZZ=$(or $(FUZZ),50) $(SANDBOX) $(BIN)/python -m pytest -n $(JOBS) -m hypothesis tests/unit $(ARGS)
 
+.PHONY: bench
+bench: venv tools  ## beside BIRD, FRR and ExaBGP alone, in a quarter of an hour; writes the performance page (QUICK=1: two minutes)
+	@lab/install frr
+	@$(SANDBOX) $(BIN)/python -m bench $(if $(filter-out 0 no,$(QUICK)),--quick)
+
 .PHONY: lint
 lint: venv  ## ruff: rules and format
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
