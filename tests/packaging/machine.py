@@ -119,7 +119,7 @@ class Machine:
     def files(self) -> set[str]:
         """Every file that is not as on the disk underneath, but for what a machine writes whatever runs on it."""
         layer = self._folder / "up"
-        written = (path for path in layer.rglob("*") if not path.is_dir())
+        written = (path for path in layer.rglob("*") if path.is_symlink() or path.is_file())  # a device: removed
         changed = {f"/{path.relative_to(layer)}" for path in written if not _same(path, "/" / path.relative_to(layer))}
         return {name for name in changed if not name.startswith(_NOISE)}
 
