@@ -37,10 +37,10 @@ class GoBgp(Neighbour):
 
     def held(self, node: str) -> dict[str, Held]:
         family = "ipv6" if ":" in node else "ipv4"
-        # it is an error to ask for what a neighbour without a session has told
+        # of a neighbour without a session it says {"error": ...}
         answer = self.inside.run("gobgp", "-j", "neighbor", node, "adj-in", "-a", family, check=False)
         table = json.loads(answer or "{}")
-        return {p: _held(paths[0]["attrs"]) for p, paths in table.items()} if isinstance(table, dict) else {}
+        return {p: _held(paths[0]["attrs"]) for p, paths in table.items() if isinstance(paths, list)}
 
     def updates(self, node: str) -> int:
         return int(self._ask("neighbor", node)["state"]["messages"]["received"].get("update", 0))
