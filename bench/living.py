@@ -24,7 +24,7 @@ def idle(stack_class: type[Stack], seconds: float) -> dict[str, float]:
         for router in rig.routers:
             prefixes = [block(number) for number in range(100)]
             router.send(updates(prefixes, parse_address(router.address), (ROUTER_ASN,)))
-        rig.loop.run_for(5.0)
+        rig.loop.run_for(seconds / 2)  # what is new is asked about by the probe, and again
         roles = stack.processes()
         before = {role: processes.cpu(pid) for role, pid in roles.items()}
         rig.loop.run_for(seconds)
