@@ -38,11 +38,11 @@ lab-shell:  ## a shell inside a lab that runs in another terminal: NODE=node-a, 
 
 .PHONY: test
 test: venv tools  ## unit, property, router and lab tests, in a sandbox; the summary names what was skipped (ARGS="-k word")
-	@$(SANDBOX) $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --timeout 120 -m "not soak" $(ARGS)
+	@$(SANDBOX) $(BIN)/python -m pytest -n $(JOBS) --timeout 120 -m "not soak" $(ARGS)
 
 .PHONY: unit
 unit: venv  ## unit and property tests only: no root, no namespaces
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --timeout 120 -m "not soak" tests/unit $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --timeout 120 -m "not soak" tests/unit $(ARGS)
 
 .PHONY: coverage
 coverage: venv  ## every branch of every core module, by the tests of its own (ARGS="rib own" for some)
