@@ -65,7 +65,7 @@ ONE_WORKER: Final = ("tests/lab/", "tests/chaos/", "tests/packaging/")
 
 
 class ByPart(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """A worker takes a whole file at a time, or all of the labs. (``--dist loadgroup`` has no effect with pytest 9.2.)"""
+    """A worker takes a whole file, or all of the labs (``--dist loadgroup`` has no effect with pytest 9.2)."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.split("::", 1)[0]
