@@ -105,7 +105,7 @@ class Machine:
         with contextlib.ExitStack() as stack:
             group = stack.enter_context(control_group())
             log = stack.enter_context((self._folder / "boot.log").open("ab"))
-            words = (BOOT, group, self._folder, self._folder / "root", sysconfig.get_path("purelib"))
+            words = (BOOT, group, self._folder, self._folder / "root", sysconfig.get_path("purelib"), ROOT)
             outer = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", "--", *self._inside.command(*words)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
