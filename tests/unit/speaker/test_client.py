@@ -299,3 +299,15 @@ async def test_no_host_is_started_more_than_once_in_a_while(tmp_path: Path) -> N
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
+
+
+async def test_a_host_that_is_ended_on_purpose_is_not_started_again(tmp_path: Path) -> None:
+    started: list[float] = []
+    speaker = Speaker(tmp_path / "s.sock", lambda _: None, spawn=lambda: started.append(time.monotonic()))
+    speaker.spawn_no_more()
+    task = asyncio.create_task(speaker.run())
+    await until(lambda: "no speaker answers" in speaker.reason)
+    assert started == []
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
