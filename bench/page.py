@@ -51,9 +51,8 @@ def table(results: Results) -> str:
         several = measure.endswith(" one") or measure == "flushed"
         shown = f"{unit}, p50 / p99" if several else unit
         lines.append(f"| {words} | {shown} | {target} | {' | '.join(cells)} |")
-    single = results.spread("write", "pyroute2", 10_000)
-    if single:
-        lines.append(f"| the same by pyroute2, one at a time | ms | | {single.text(1e3)} | - | - | - |")
+        if measure == "write" and (single := results.spread(measure, "pyroute2", size)):
+            lines.append(f"| the same by pyroute2, one at a time | ms | | {single.text(scale)} | - | - | - |")
     sent, lost = results.values("packets sent", "bgp-agent"), results.values("packets lost", "bgp-agent")
     if sent:
         lines.append(f"| lost over SIGKILL and restart | packets | 0 | {lost[0]:,.0f} of {sent[0]:,.0f} | - | - | - |")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import statistics
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
@@ -54,7 +55,7 @@ def _number(value: float, digits: int) -> str:
 def percentile(values: Iterable[float], share: float) -> float:
     """The value that ``share`` of all are not above (nearest rank)."""
     ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, max(0, -int(-len(ordered) * share) - 1))]
+    return ordered[max(0, math.ceil(len(ordered) * share) - 1)]
 
 
 class Results:
