@@ -155,7 +155,7 @@ async def test_two_nodes_that_ask_each_other_for_one_address_each_at_the_same_mo
     fabric: Fabric,
 ) -> None:
     one, other = parse_prefix("192.168.1.5/32"), parse_prefix("192.168.2.5/32")
-    a, b = fabric.a.prober(timeout=0.5), fabric.b.prober(timeout=0.5)
+    a, b = fabric.a.prober(timeout=3.0), fabric.b.prober(timeout=3.0)  # longer than a busy machine keeps one waiting
     async with running(a, b):
         a.own(PrefixSet([one]))
         b.own(PrefixSet([other]))
