@@ -42,10 +42,10 @@ PER_SOURCE: Final = 40
 PER_SECOND: Final = 500
 """Connections a second in all."""
 
-TRIES: Final = 3
+TRIES: Final = 6
 """For one question. The other node may ask *us* between the same two addresses, where a block has only one."""
 
-COLLISION_WAIT: Final = (0.005, 0.025)  # seconds
+COLLISION_WAIT: Final = (0.005, 0.05)  # seconds
 _COLLISION: Final = (errno.EADDRNOTAVAIL, errno.ECONNRESET)
 
 IP_TRANSPARENT: Final = 19  # linux/in.h
