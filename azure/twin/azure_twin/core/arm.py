@@ -96,6 +96,12 @@ class Arm:
             each.clear()
         return found
 
+    def snapshot(self) -> list[Change | Operation]:
+        """Everything there is, as lines of a journal."""
+        held: list[Change | Operation] = [Change("arm", each.key, each) for each in self.store]
+        held += [Change("fabric", each.key, each) for each in self.effective]
+        return held + self.operations.kept()
+
     def load(self, line: Change | Operation, /) -> None:
         """Take over one line of the journal."""
         if isinstance(line, Operation):
@@ -118,9 +124,7 @@ class Arm:
         kind_of_request = _THROTTLED_AS.get(request.method, "write")
         headers = {} if itself else self.throttle.admit(who.object_id, kind_of_request, now)
         if target.subscription and target.subscription.lower() != self.settings.subscription.lower():
-            raise ArmError(
-                404, "SubscriptionNotFound", f"The subscription '{target.subscription}' could not be found."
-            )
+            raise ArmError(404, "SubscriptionNotFound", f"The subscription '{target.subscription}' could not be found.")
         version = versions.check(target.kind, request.query.get("api-version"), self.settings.location)
         world = World(self.store, self.effective, self.settings, version, now)
         if not polling:
@@ -159,7 +163,9 @@ class Arm:
         if target.kind.lower() not in KINDS:
             namespace, _, types = target.kind.partition("/")
             return ArmError(
-                404, "InvalidResourceType", f"The resource type '{types}' could not be found in the namespace '{namespace}'."
+                404,
+                "InvalidResourceType",
+                f"The resource type '{types}' could not be found in the namespace '{namespace}'.",
             )
         if target.kind.lower() == GROUP.lower():
             return ArmError(404, "ResourceGroupNotFound", f"Resource group '{target.name}' could not be found.")
@@ -169,8 +175,10 @@ class Arm:
 
     def _put(self, asked: _Asked) -> Response:
         if asked.target.kind.lower() not in KINDS or asked.target.is_collection:
-            raise self._missing(asked.target) if asked.target.kind.lower() not in KINDS else ArmError(
-                405, "MethodNotAllowed", "A collection cannot be written."
+            raise (
+                self._missing(asked.target)
+                if asked.target.kind.lower() not in KINDS
+                else ArmError(405, "MethodNotAllowed", "A collection cannot be written.")
             )
         return self._written(asked, self.writes.put(asked.world, asked.request, asked.target, asked.who, asked.fault))
 
@@ -237,7 +245,9 @@ class Arm:
         if found is None:
             raise self._missing(target)
         query.check(asked.world, found)
-        seconds = self.settings.timing.query + (asked.fault.seconds if asked.fault and asked.fault.kind == "slow" else 0)
+        seconds = self.settings.timing.query + (
+            asked.fault.seconds if asked.fault and asked.fault.kind == "slow" else 0
+        )
         if not seconds:
             return Response(200, self._query(asked.world, query.name, found.id))
         operation = self.operations.begin(

@@ -64,8 +64,7 @@ def parent_not_found(name: str) -> ArmError:
     return ArmError(
         404,
         "ParentResourceNotFound",
-        "Failed to perform 'write' on resource(s) of type, because the parent resource "
-        f"'{name}' could not be found.",
+        f"Failed to perform 'write' on resource(s) of type, because the parent resource '{name}' could not be found.",
     )
 
 

@@ -22,7 +22,10 @@ USUAL: Final[dict[int, tuple[str, str]]] = {
     500: ("InternalServerError", "An error occurred."),
     502: ("BadGateway", "The gateway did not receive a response from the resource provider."),
     503: ("ServiceUnavailable", "The service is unavailable."),
-    504: ("GatewayTimeout", "The gateway did not receive a response from 'Microsoft.Network' within the specified time period."),
+    504: (
+        "GatewayTimeout",
+        "The gateway did not receive a response from 'Microsoft.Network' within the specified time period.",
+    ),
 }
 
 

@@ -34,7 +34,9 @@ class Response:
     close: bool = False
 
     def encoded(self) -> bytes:
-        """The body as JSON, empty for ``None``."""
+        """The body as JSON; bytes as they are, empty for ``None``."""
+        if isinstance(self.body, bytes):
+            return self.body
         return b"" if self.body is None else msgspec.json.encode(self.body)
 
 
@@ -53,6 +55,8 @@ def json_object(body: bytes) -> Json:
         ) from None
     if not isinstance(value, dict):
         raise ArmError(
-            400, "InvalidRequestContent", "The request content was invalid and could not be deserialized: not an object."
+            400,
+            "InvalidRequestContent",
+            "The request content was invalid and could not be deserialized: not an object.",
         )
     return value

@@ -35,7 +35,9 @@ BUILT_IN: Final = {
     ),
     "4d97b98b-1d4f-4787-a291-c67834d212e7": RoleDefinitionSpec(
         role_name="Network Contributor",
-        permissions=[Permission(actions=["Microsoft.Network/*", "Microsoft.Resources/subscriptions/resourceGroups/read"])],
+        permissions=[
+            Permission(actions=["Microsoft.Network/*", "Microsoft.Resources/subscriptions/resourceGroups/read"])
+        ],
         type="BuiltInRole",
     ),
 }

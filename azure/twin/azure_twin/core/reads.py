@@ -45,7 +45,9 @@ class Reads:
         nested = target.kind.count("/") > 1
         if nested:
             if world.store.get(target.resource_id) is None:
-                raise ArmError(404, "ParentResourceNotFound", f"Parent resource '{ids.last(target.resource_id)}' not found.")
+                raise ArmError(
+                    404, "ParentResourceNotFound", f"Parent resource '{ids.last(target.resource_id)}' not found."
+                )
             return world.store.children(target.resource_id, target.kind)
         prefix = ids.key(target.resource_id) + "/"
         return (each for each in world.store.of_kind(target.kind) if each.key.startswith(prefix))

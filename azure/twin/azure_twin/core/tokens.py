@@ -79,13 +79,16 @@ class Tokens:
         scheme, _, token = authorization.partition(" ")
         if not token or scheme.lower() != "bearer":
             raise self._refused(
-                "AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing or not a bearer token."
+                "AuthenticationFailed",
+                "Authentication failed. The 'Authorization' header is missing or not a bearer token.",
             )
         claims = self._decode(token.strip())
         if claims is None:
             raise self._refused("InvalidAuthenticationToken", "The access token is invalid.")
         if claims.exp <= now or claims.iat < self.revoked_before:
-            raise self._refused("ExpiredAuthenticationToken", "The access token expiry UTC time is earlier than current UTC time.")
+            raise self._refused(
+                "ExpiredAuthenticationToken", "The access token expiry UTC time is earlier than current UTC time."
+            )
         return Principal(claims.oid, claims.appid)
 
     def _refused(self, code: str, message: str) -> ArmError:
@@ -104,7 +107,11 @@ class Tokens:
 
     def _decode(self, token: str) -> Claims | None:
         signed, _, signature = token.rpartition(".")
-        if len(token) > MAX_TOKEN or not token.isascii() or not hmac.compare_digest(self._sign(signed.encode()), signature):
+        if (
+            len(token) > MAX_TOKEN
+            or not token.isascii()
+            or not hmac.compare_digest(self._sign(signed.encode()), signature)
+        ):
             return None
         return claims_of(token, Claims)
 

@@ -128,7 +128,9 @@ class Writes:
         self._check_match(world, kind, existing, request.headers)
         kind.check_delete(world, existing)
         times = world.settings.timing
-        seconds = (kind.delete_seconds or kind.seconds)(times) + (fault.seconds if fault and fault.kind == "slow" else 0.0)
+        seconds = (kind.delete_seconds or kind.seconds)(times) + (
+            fault.seconds if fault and fault.kind == "slow" else 0.0
+        )
         under = [each for each in self.store if each.key.startswith(existing.key + "/")]
         self.store.put(msgspec.structs.replace(existing, state=DELETING, etag=new_etag()))
         self._touch(existing)
@@ -214,9 +216,7 @@ class Writes:
                     f"'{existing.location}'. A resource with the same name cannot be created in location '{body.location}'."
                 )  # fmt: skip
 
-    def _check_lock(
-        self, world: World, kind: Kind, put: Put | None, request: Request, resource_id: str = ""
-    ) -> None:
+    def _check_lock(self, world: World, kind: Kind, put: Put | None, request: Request, resource_id: str = "") -> None:
         target = put.resource_id if put else resource_id
         holder = self.operations.holder(kind.lock_of(target)) if kind.lock != "none" else None
         if holder is None:
@@ -243,7 +243,9 @@ class Writes:
         if parallel and put is not None and world.settings.rules.bgp_conflict_leaves == "failed":
             if put.existing is None or put.existing.key not in holder.touched:
                 self.store.put(
-                    Resource(id=put.resource_id, kind=kind.name, etag=new_etag(), state=FAILED, properties=put.properties)
+                    Resource(
+                        id=put.resource_id, kind=kind.name, etag=new_etag(), state=FAILED, properties=put.properties
+                    )
                 )
         url = f"{request.base}/subscriptions/{world.settings.subscription}/providers/Microsoft.Network/locations/" \
               f"{world.settings.location}/operations/{holder.id}?api-version={world.version}"  # fmt: skip
@@ -280,9 +282,7 @@ class Writes:
             specs[each.name] = cast("Spec", convert(each.properties, child.spec))
         return [self._child(world, put, child, field, each, specs) for each in items]
 
-    def _child(
-        self, world: World, put: Put, child: Kind, field: str, each: Inline, specs: dict[str, Spec]
-    ) -> Resource:
+    def _child(self, world: World, put: Put, child: Kind, field: str, each: Inline, specs: dict[str, Spec]) -> Resource:
         child_id = f"{put.resource_id}/{child.name.rsplit('/', 1)[-1]}/{each.name}"
         if ids.NAME.fullmatch(each.name) is None:
             raise ArmError(400, "InvalidResourceName", f"Resource name {each.name[:100]} in {field} is invalid.")
@@ -307,9 +307,7 @@ class Writes:
     def _siblings(self, resource_id: str, kind: Kind) -> dict[str, Spec]:
         if kind.lock != "parent":
             return {}
-        return {
-            each.name: each.spec(kind.spec) for each in self.store.children(ids.parent(resource_id), kind.name)
-        }
+        return {each.name: each.spec(kind.spec) for each in self.store.children(ids.parent(resource_id), kind.name)}
 
     def _parent(self, resource_id: str) -> Spec | None:
         holder = self.store.get(ids.parent(resource_id))
@@ -329,7 +327,12 @@ def _listed(value: object, field: str) -> list[object]:
     if value is None:
         return []
     if not isinstance(value, list):
-        raise ArmError(400, "InvalidRequestFormat", "Cannot parse the request.", details=[("InvalidJson", f"{field} is not a list")])
+        raise ArmError(
+            400,
+            "InvalidRequestFormat",
+            "Cannot parse the request.",
+            details=[("InvalidJson", f"{field} is not a list")],
+        )
     return value
 
 

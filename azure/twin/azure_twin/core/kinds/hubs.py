@@ -22,7 +22,9 @@ ASN: Final = 65515
 INSTANCES: Final = 2
 
 #: ASNs that a peer cannot have: Azure's own, then IANA's (FAQ-2025). Only 16-bit ones are taken at all.
-RESERVED: Final = frozenset({8074, 8075, 12076, ASN, 23456, 65535} | set(range(65517, 65521)) | set(range(64496, 64512)))
+RESERVED: Final = frozenset(
+    {8074, 8075, 12076, ASN, 23456, 65535} | set(range(65517, 65521)) | set(range(64496, 64512))
+)
 
 
 def ip_configuration(world: World, hub_id: str) -> Resource | None:
@@ -88,7 +90,9 @@ def check_ip(world: World, put: Put) -> Json:
     subnet = referenced(world, spec.subnet.id, put.resource_id, "PutSubnetOperation")
     prefix = network(subnet.spec(SubnetSpec).prefix, subnet.id)
     if subnet.name.lower() != "routeserversubnet":
-        raise bad_request("InvalidSubnetName", f"Route Server needs a subnet named RouteServerSubnet, not {subnet.name}.")
+        raise bad_request(
+            "InvalidSubnetName", f"Route Server needs a subnet named RouteServerSubnet, not {subnet.name}."
+        )
     if prefix.prefixlen > world.settings.rules.route_server_subnet:
         raise bad_request(
             "InvalidSubnetSize",
@@ -130,7 +134,8 @@ def check_connection(world: World, put: Put) -> Json:
     limit = world.settings.limits.bgp_peers
     if len({each.lower() for each in put.siblings} | {put.name.lower()}) > limit:
         raise bad_request(
-            world.settings.rules.peer_limit_code, f"Virtual hub {ids.last(hub)} cannot have more than {limit} BGP connections."
+            world.settings.rules.peer_limit_code,
+            f"Virtual hub {ids.last(hub)} cannot have more than {limit} BGP connections.",
         )
     return put.properties | {"peerIp": peer}
 

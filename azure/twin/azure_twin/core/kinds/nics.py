@@ -70,12 +70,14 @@ def _address(world: World, put: Put, each: IpConfiguration) -> str:
     found = address(wanted, put.resource_id)
     if found not in prefix:
         raise bad_request(
-            "PrivateIPAddressNotInSubnet", f"Private static IP address {wanted} does not belong to the range of subnet prefix {prefix}."
+            "PrivateIPAddressNotInSubnet",
+            f"Private static IP address {wanted} does not belong to the range of subnet prefix {prefix}.",
         )
     offset = int(found) - int(prefix.network_address)
     if offset < RESERVED_HEAD or offset == prefix.num_addresses - 1:
         raise bad_request(
-            "PrivateIPAddressInReservedRange", f"Private static IP address {wanted} falls within reserved IP range of subnet {prefix}."
+            "PrivateIPAddressInReservedRange",
+            f"Private static IP address {wanted} falls within reserved IP range of subnet {prefix}.",
         )
     if wanted in used:
         raise bad_request("PrivateIPAddressIsAllocated", f"IP configuration {each.name} is using the private IP address {wanted} "

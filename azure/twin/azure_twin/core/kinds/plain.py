@@ -19,7 +19,8 @@ def check_assignment(world: World, put: Put) -> Json:
     assert isinstance(spec, RoleAssignmentSpec)  # noqa: S101  # the registry pairs them
     if definition(world.store, spec.role_definition_id) is None:
         raise bad_request(
-            "RoleDefinitionDoesNotExist", f"The specified role definition with ID '{spec.role_definition_id}' does not exist."
+            "RoleDefinitionDoesNotExist",
+            f"The specified role definition with ID '{spec.role_definition_id}' does not exist.",
         )
     scope = put.resource_id.rpartition("/providers/")[0]
     return put.properties | {"scope": scope, "principalType": spec.principal_type}

@@ -55,7 +55,8 @@ def _check_hops(world: World, put: Put, spec: RouteSpec, kind: str) -> None:
             raise bad_request("InvalidNextHopIpAddresses", "VirtualApplianceEcmp takes 2 to 64 next hops.")
     elif kind == "VirtualAppliance" and not spec.next_hop_ip_address:
         raise bad_request(
-            "MissingNextHopIpAddress", f"Route {put.resource_id} with nextHopType VirtualAppliance needs a nextHopIpAddress."
+            "MissingNextHopIpAddress",
+            f"Route {put.resource_id} with nextHopType VirtualAppliance needs a nextHopIpAddress.",
         )
     elif kind not in {"VirtualAppliance", "VirtualApplianceEcmp"} and spec.next_hop_ip_address:
         raise bad_request(
@@ -70,7 +71,9 @@ def check_table(world: World, put: Put) -> Json:
     """The subscription's limit of tables."""
     limit = world.settings.limits.route_tables
     if put.existing is None and sum(1 for _ in world.store.of_kind(TABLE)) >= limit:
-        raise bad_request("RouteTableCountLimitReached", f"Cannot create more than {limit} route tables in this region.")
+        raise bad_request(
+            "RouteTableCountLimitReached", f"Cannot create more than {limit} route tables in this region."
+        )
     return put.properties
 
 
@@ -97,7 +100,9 @@ def show_route(_: World, __: Resource) -> Json:
 def check_delete_table(world: World, table: Resource) -> None:
     """A table in use stays."""
     if found := users(world, table):
-        error: ArmError = in_use("InUseRouteTableCannotBeDeleted", f"Route table {table.id}", [each.id for each in found])
+        error: ArmError = in_use(
+            "InUseRouteTableCannotBeDeleted", f"Route table {table.id}", [each.id for each in found]
+        )
         raise error
 
 
