@@ -171,6 +171,7 @@ class Twin:
         """What each instance holds, who holds which lock, what the links are, what waits."""
         return {
             "time": self.now(),
+            "settled": self.settled,
             "instances": [
                 {
                     "order": self.orders[index], "up": instance.up, "held": len(instance.held),
@@ -195,6 +196,13 @@ class Twin:
             "faults": len(self.faults.waiting),
             "resources": len(self.arm.store),
         }  # fmt: skip
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing waits: no delay runs, and kernel and BIRD are as they should be."""
+        shells: list[Fabric | RouteServerInstance] = [*self.birds, *([self.fabric] if self.fabric else [])]
+        timers = [self.arm.timer(), *(each.timer() for each in self.instances)]
+        return not any(each.pending for each in shells) and all(each is None for each in timers)
 
     def route(self, source: str, target: str) -> str:
         """What the fabric would do with a packet."""
@@ -289,7 +297,7 @@ class Twin:
         if fabric is None:
             return
         effective = self.arm.effective
-        server = route_server(World(effective, effective, self.settings, _VERSION, self.now()))
+        server = route_server(World(effective, effective, self.settings, _VERSION, self.now(), self.arm.operations))
         self._server = server
         silent = frozenset(
             [f"n{index}" for index, vm in enumerate(self.settings.vm_nics) if vm in self.silent]

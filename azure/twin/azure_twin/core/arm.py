@@ -126,7 +126,7 @@ class Arm:
         if target.subscription and target.subscription.lower() != self.settings.subscription.lower():
             raise ArmError(404, "SubscriptionNotFound", f"The subscription '{target.subscription}' could not be found.")
         version = versions.check(target.kind, request.query.get("api-version"), self.settings.location)
-        world = World(self.store, self.effective, self.settings, version, now)
+        world = World(self.store, self.effective, self.settings, version, now, self.operations)
         if not polling:
             self._authorize(request, target, who)
         route = _ROUTES.get(request.method)

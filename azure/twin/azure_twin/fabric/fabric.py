@@ -64,6 +64,7 @@ class Fabric:
         self._routes: Routes = {}
         self._ruleset = ""
         self._plan = Plan()
+        self.pending = False
         self._wake = asyncio.Event()
         self.applied: Callable[[], None] = lambda: None
 
@@ -98,6 +99,7 @@ class Fabric:
     def want(self, plan: Plan) -> None:
         """Say what should be."""
         self._plan = plan
+        self.pending = True
         self._wake.set()
 
     async def run(self) -> None:
@@ -114,6 +116,7 @@ class Fabric:
                 await asyncio.sleep(0.2)
                 self._wake.set()
                 continue
+            self.pending = self._wake.is_set()
             self.applied()
 
     async def _apply(self, plan: Plan) -> None:
@@ -154,7 +157,7 @@ class Fabric:
         for (table, prefix), line in routes.items():
             if self._routes.get((table, prefix)) != line:
                 kind, rest = (line, "") if line in {"throw", "blackhole"} else ("", line)
-                lines.append(f"route replace {kind} {prefix} {rest} table {table}")
+                lines.append(f"route replace {kind} {prefix} table {table} {rest}")
         for table, prefix in self._routes.keys() - routes.keys():
             lines.append(f"route delete {prefix} table {table}")
         await self.namespace.batch(lines)

@@ -122,6 +122,6 @@ def states(lines: Iterable[str]) -> dict[str, str]:
     found = {}
     for line in lines:
         words = line.split()
-        if len(words) >= 4 and words[1] == "BGP":
-            found[words[0]] = words[-1] if words[3] == "up" or len(words) > 5 else words[3]
+        if len(words) >= 5 and words[1] == "BGP":
+            found[words[0]] = words[5] if len(words) > 5 else words[3]
     return found

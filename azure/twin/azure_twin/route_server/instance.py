@@ -54,6 +54,7 @@ class RouteServerInstance:
         self.limits = limits
         self.peer_states: dict[str, str] = {}
         self.notes: dict[str, str] = {}
+        self.pending = False
         self._directory = directory
         self._command = command
         self._report = report
@@ -79,6 +80,7 @@ class RouteServerInstance:
         """Say what should be."""
         if wanted != self._wanted:
             self._wanted = wanted
+            self.pending = True
             self._wake.set()
 
     def refresh_all(self) -> None:
@@ -97,9 +99,11 @@ class RouteServerInstance:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), wait)
                 self._wake.clear()
+                self.pending = True
                 try:
                     await self._step()
                     pause = FIRST_PAUSE
+                    self.pending = self._wake.is_set()
                 except (BirdError, OSError) as error:
                     log.warning("instance %s: %s; again in %g s", self.name, error, pause)
                     await asyncio.sleep(pause)

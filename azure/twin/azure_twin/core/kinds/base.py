@@ -9,6 +9,7 @@ from typing import Literal
 
 from azure_twin.core import ids
 from azure_twin.core.errors import ArmError, Json, bad_request, retryable
+from azure_twin.core.operations import Operations
 from azure_twin.core.resources import SUCCEEDED, Resource, Store
 from azure_twin.core.settings import Settings, Timing
 from azure_twin.core.specs import Anything, Spec
@@ -23,6 +24,7 @@ class World:
     settings: Settings
     version: str
     now: float
+    operations: Operations
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +129,14 @@ def referenced(world: World, reference: str, by: str, operation: str) -> Resourc
             f"Resource {reference} referenced by resource {by} was not found. Please make sure that the referenced resource "
             "exists, and that both resources are in the same region.",
         )
-    if found.state not in {SUCCEEDED, "Failed"}:
+    holder = world.operations.holder(found.key)
+    if found.state not in {SUCCEEDED, "Failed"} or holder is not None:
+        state = found.state if holder is None else "Updating"
+        operation = operation if holder is None else holder.name
         raise retryable(
             "ReferencedResourceNotProvisioned",
             f"Cannot proceed with operation because resource {found.id} used by resource {by} is not in Succeeded state. "
-            f"Resource is in {found.state} state and the last operation that updated/is updating the resource is {operation}.",
+            f"Resource is in {state} state and the last operation that updated/is updating the resource is {operation}.",
             None,
         )
     return found
