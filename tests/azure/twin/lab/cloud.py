@@ -55,7 +55,11 @@ class Cloud:
         self.folder = folder
         self.url = f"http://127.0.0.1:{port}"
         self.config = folder / "twin.yaml"
-        self.config.write_text(config + f"listen: ['127.0.0.1:{port}']\n")
+        if "\nlisten:" in config:
+            config = config.replace("\nlisten:", f"\nlisten:\n- 127.0.0.1:{port}")
+        else:
+            config += f"listen: ['127.0.0.1:{port}']\n"
+        self.config.write_text(config)
         self.birds: dict[str, subprocess.Popen[bytes]] = {}
         self.process = self.start()
         self._token = ""
