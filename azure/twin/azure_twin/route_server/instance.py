@@ -198,9 +198,8 @@ class RouteServerInstance:
 
     async def _reload(self, wanted: Wanted) -> None:
         for peer in wanted.peers:
-            try:
-                await self._birdc.ask(f"reload in {peer.protocol}")
-            except BirdError:
+            answer = await self._birdc.ask(f"reload in {peer.protocol}")
+            if any("reload failed" in line for line in answer):  # it has no route-refresh capability
                 await self._birdc.ask(f"restart {peer.protocol}")
 
     def _text(self, wanted: Wanted) -> str:
