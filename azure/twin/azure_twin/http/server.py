@@ -21,6 +21,20 @@ MAX_WAITING: Final = 512  # requests at once; beyond that 503
 _HOST: Final = re.compile(r"[A-Za-z0-9.:\[\]-]{1,255}")
 
 
+class _Brief(logging.Filter):
+    """What strangers send is no bug of ours: aiohttp's complaints about it are logged in one line."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and record.exc_info[1] is not None:
+            record.msg, record.args = f"{record.getMessage()}: {type(record.exc_info[1]).__name__}", ()
+        record.exc_info = None
+        return True
+
+
+_quiet = logging.getLogger("azure_twin.http.server")
+_quiet.addFilter(_Brief())
+
+
 class Service(Protocol):
     """Who answers."""
 
@@ -116,7 +130,7 @@ async def listen(
     if certificate:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(certificate, key)
-    runner = web.ServerRunner(web.Server(handler, access_log=None))
+    runner = web.ServerRunner(web.Server(handler, access_log=None, logger=_quiet))
     await runner.setup()
     await web.SockSite(runner, listening, ssl_context=context).start()
     return runner
