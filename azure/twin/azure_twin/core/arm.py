@@ -75,6 +75,7 @@ class Arm:
             answer = self._gated(request, target, fault, now, itself=itself)
         except ArmError as error:
             answer = refusal(error)
+        self.effects.handle_timer(now)
         if fault and fault.kind in {"hang", "close"}:
             return replace(answer, hang=fault.seconds if fault.kind == "hang" else 0.0, close=True)
         return answer
