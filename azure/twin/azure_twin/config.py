@@ -1,6 +1,7 @@
 """The YAML file: what to build, on which addresses to listen, and every setting.
 
-The file seeds an empty state. From then on ARM is the truth, and the file's resources are not looked at again (``--fresh`` forgets).
+The file seeds an empty state. From then on ARM is the truth, and the file's resources are not looked at again
+(``--fresh`` forgets).
 """
 
 from __future__ import annotations
@@ -117,7 +118,10 @@ class VmConfig(_Strict):
 
 
 class FabricConfig(_Strict):
-    """``mode: namespaces`` builds the network; ``none`` serves ARM and IMDS alone. ``tag`` begins the namespaces' names."""
+    """``mode: namespaces`` builds the network.
+
+    ``none`` serves ARM and IMDS alone. ``tag`` begins the namespaces' names.
+    """
 
     mode: Literal["namespaces", "none"] = "namespaces"
     tag: str = "twin"

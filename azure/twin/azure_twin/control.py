@@ -17,7 +17,10 @@ from azure_twin.core.messages import Request, Response, json_object, refusal
 
 
 class InstanceOrder(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """``up``; ``down`` (its BIRD is stopped, as in maintenance); ``silent`` (its packets are dropped, sessions hang)."""
+    """``up``; ``down`` (its BIRD is stopped, as in maintenance).
+
+    ``silent`` (its packets are dropped, sessions hang).
+    """
 
     state: Literal["up", "down", "silent"]
 
@@ -83,11 +86,10 @@ def serve(twin: Controlled, request: Request) -> Response:
     """Answer one request under /twin."""
     parts = request.path.strip("/").split("/")[1:]
     route = _ROUTES.get((request.method, parts[0] if parts else ""))
+    if route is None:
+        words = f"{request.method} {request.path[:200]} is not part of the twin's API: docs/reference/azure-twin.md"
+        return refusal(ArmError(404, "NotFound", words))
     try:
-        if route is None:
-            raise ArmError(
-                404, "NotFound", f"{request.method} {request.path} is not part of the twin's API: see the README"
-            )
         return Response(200, route(twin, request, parts[1:]))
     except (msgspec.ValidationError, ValueError) as error:
         return refusal(ArmError(400, "BadRequest", str(error)))

@@ -1,7 +1,8 @@
 """The journal: what ARM answered survives the twin's death.
 
-Every change is one line, written before the answer goes out; a write that was handed to the kernel survives SIGKILL of the process
-(not a power cut: nothing is synced). At the start the lines are read, a torn last one is left out, and the file is written anew.
+Every change is one line, written before the answer goes out; a write that was handed to the kernel survives SIGKILL
+of the process (not a power cut: nothing is synced). At the start the lines are read, a torn last one is left out, and
+the file is written anew.
 """
 
 from __future__ import annotations

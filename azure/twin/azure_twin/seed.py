@@ -18,7 +18,10 @@ OTHER_VERSIONS = {"Microsoft.Authorization": "2022-04-01", "": "2022-09-01"}
 
 
 def seed(arm: Arm, config: Config, now: float) -> None:
-    """Write everything the file names, done at once whatever the timing; raises :class:`ConfigError` with Azure's reason."""
+    """Write everything the file names, done at once whatever the timing.
+
+    Raises :class:`ConfigError` with Azure's reason.
+    """
     for path, body in requests(config):
         version = NETWORK_VERSION
         if "Microsoft.Network" not in path:

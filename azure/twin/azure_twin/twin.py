@@ -1,4 +1,7 @@
-"""The one place where the parts meet: requests in, the journal before the answer, and the shells told what should be."""
+"""The one place where the parts meet.
+
+Requests in, the journal before the answer, and the shells told what should be.
+"""
 
 from __future__ import annotations
 
@@ -125,11 +128,14 @@ class Twin:
         for index in range(INSTANCES):
             self.birds.append(
                 RouteServerInstance(
-                    str(index), directory / f"rs{index}", self.fabric.instances[index].command(self.config.bird),
-                    self.settings.limits, lambda routes, up, at=index: self._reported(at, routes, up=up),  # type: ignore[misc]
+                    str(index),
+                    directory / f"rs{index}",
+                    self.fabric.instances[index].command(self.config.bird),
+                    self.settings.limits,
+                    lambda routes, up, at=index: self._reported(at, routes, up=up),  # type: ignore[misc]
                     put_drops_session=self.settings.rules.bgp_put_drops_session,
                 )
-            )  # fmt: skip
+            )
         for each in self.birds:
             tasks.create_task(each.run())
         self.fabric.applied = self._applied
@@ -148,24 +154,28 @@ class Twin:
     def serve(self, request: Request, *, control: bool) -> Response:
         """Answer one request; what it changed is in the journal before this returns."""
         path = request.path.lower()
-        if path.startswith("/twin/") and control:
-            return control_api.serve(self, request)
-        now = self.now()
         if path.startswith("/subscriptions"):
-            answer = self.arm.handle(request, now)
+            answer = self.arm.handle(request, self.now())
             self._settle()
             return answer
-        if path == "/metadata/endpoints":
-            return Response(200, login.endpoints(request.base))
+        if path.startswith("/twin/") and control:
+            return control_api.serve(self, request)
         if path.startswith("/metadata/"):
-            ports = ports_of(self.arm.effective, self.settings.vm_nics)
-            not_before = min((each.not_before for each in self.imds.events.all), default=now)
-            return self.imds.handle(request, ports, now, email.utils.formatdate(not_before, usegmt=True))
+            return self._metadata(request)
         if path.endswith("/oauth2/v2.0/token") and request.method == "POST":
-            return login.token(request, self.tokens, self.identities.values(), now)
+            return login.token(request, self.tokens, self.identities.values(), self.now())
         if path.endswith("/.well-known/openid-configuration"):
             return Response(200, login.openid(request.base, self.config.tenant))
         return refusal(ArmError(404, "NotFound", f"Nothing is served at {request.path[:200]}."))
+
+    def _metadata(self, request: Request) -> Response:
+        """``/metadata/endpoints`` is ARM's, all the rest is IMDS."""
+        if request.path.lower() == "/metadata/endpoints":
+            return Response(200, login.endpoints(request.base))
+        now = self.now()
+        ports = ports_of(self.arm.effective, self.settings.vm_nics)
+        not_before = min((each.not_before for each in self.imds.events.all), default=now)
+        return self.imds.handle(request, ports, now, email.utils.formatdate(not_before, usegmt=True))
 
     def status(self) -> Json:
         """What each instance holds, who holds which lock, what the links are, what waits."""
@@ -174,11 +184,18 @@ class Twin:
             "settled": self.settled,
             "instances": [
                 {
-                    "order": self.orders[index], "up": instance.up, "held": len(instance.held),
+                    "order": self.orders[index],
+                    "up": instance.up,
+                    "held": len(instance.held),
                     "programmed": len(instance.programmed),
                     "peers": self.birds[index].status() if index < len(self.birds) else {},
                     "routes": [
-                        {"prefix": each.prefix, "peer": each.peer, "next_hop": each.next_hop, "as_path": list(each.as_path)}
+                        {
+                            "prefix": each.prefix,
+                            "peer": each.peer,
+                            "next_hop": each.next_hop,
+                            "as_path": list(each.as_path),
+                        }
                         for each in list(instance.held.values())[:1000]
                     ],
                 }
@@ -189,13 +206,18 @@ class Twin:
                 for each in self.arm.operations.running()
             ],
             "links": [
-                {"vm": port.vm, "nic": port.nic.name, "addresses": list(port.addresses), "ip_forwarding": port.forwarding,
-                 "silent": port.vm in self.silent}
+                {
+                    "vm": port.vm,
+                    "nic": port.nic.name,
+                    "addresses": list(port.addresses),
+                    "ip_forwarding": port.forwarding,
+                    "silent": port.vm in self.silent,
+                }
                 for port in ports_of(self.arm.effective, self.settings.vm_nics)
             ],
             "faults": len(self.faults.waiting),
             "resources": len(self.arm.store),
-        }  # fmt: skip
+        }
 
     @property
     def settled(self) -> bool:
@@ -259,12 +281,15 @@ class Twin:
         """Do what is due; set the timer for what is next."""
         now = self.now()
         self.arm.handle_timer(now)
-        if any([each.handle_timer(now) for each in self.instances]):
+        if sum(each.handle_timer(now) for each in self.instances):
             self._version = -1
         self._settle()
 
     def _settle(self) -> None:
-        """Write the journal, tell the shells, arm the timer. Must follow every call into the core that may change something."""
+        """Write the journal, tell the shells, arm the timer.
+
+        Must follow every call into the core that may change something.
+        """
         try:
             self.journal.append(self.arm.changes())
             if self.journal.is_large:

@@ -1,6 +1,7 @@
 """A client that speaks to a resource manager without HTTP, with a clock that tests move by hand."""
 
 from __future__ import annotations
+
 from typing import cast
 
 import msgspec
@@ -43,13 +44,22 @@ class Client:
         self.version = "2025-07-01"
 
     def ask(
-        self, method: str, path: str, body: object = None, *, headers: dict[str, str] | None = None, version: str | None = "",
-        token: str | None = "", raw: bytes | None = None,
-    ) -> Response:  # fmt: skip
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        headers: dict[str, str] | None = None,
+        version: str | None = "",
+        token: str | None = "",
+        raw: bytes | None = None,
+    ) -> Response:
         """One request; ``path`` may be short (``routeTables/rt1``)."""
         full = path if path.startswith("/") else f"{NETWORK}/{path}"
         if token == "":
-            token = str(self.twin.tokens.issue(self.identity, "https://management.azure.com/", self.time)["access_token"])
+            token = str(
+                self.twin.tokens.issue(self.identity, "https://management.azure.com/", self.time)["access_token"]
+            )
         sent = {"authorization": f"Bearer {token}"} if token else {}
         data = raw if raw is not None else (b"" if body is None else msgspec.json.encode(body))
         query = {"api-version": version or self.version} if version is not None else {}

@@ -1,7 +1,7 @@
 """ARM without HTTP: a request and the time go in, an answer comes out, and what changed waits in ``changes()``.
 
-Order of the gates, as the resource manager has them: the path, faults on demand, token (401), throttling (429), subscription (404),
-api-version (400), rights (403), then the resource type's own rules.
+Order of the gates, as the resource manager has them: the path, faults on demand, token (401), throttling (429),
+subscription (404), api-version (400), rights (403), then the resource type's own rules.
 """
 
 from __future__ import annotations
@@ -252,10 +252,16 @@ class Arm:
         if not seconds:
             return Response(200, self._query(asked.world, query.name, found.id))
         operation = self.operations.begin(
-            query.name, lock=f"query {uuid.uuid4()}", target=found.id, method="POST", now=asked.world.now, seconds=seconds,
-            query=query.name, owner=asked.who.object_id,
+            query.name,
+            lock=f"query {uuid.uuid4()}",
+            target=found.id,
+            method="POST",
+            now=asked.world.now,
+            seconds=seconds,
+            query=query.name,
+            owner=asked.who.object_id,
             fails=asked.fault.failure() if asked.fault and asked.fault.kind == "fail" else None,
-        )  # fmt: skip
+        )
         return Response(202, None, self._links(asked, operation))
 
     def _query(self, world: World, name: str, resource_id: str) -> Json:

@@ -1,8 +1,9 @@
 """Routes per peer, counted as Azure counts them: routes held plus routes in the burst that comes in.
 
-Re-advertising more than half of the limit at once ends the session (FAQ-2025; a lab at the limit of 1,000 was dropped at 501). BIRD
-counts distinct prefixes held, so the twin counts itself, from the UPDATEs as BIRD received them.
-What Azure calls one burst is not known: here, UPDATEs with less than ``window`` seconds between them (assumed, settable).
+Re-advertising more than half of the limit at once ends the session (FAQ-2025; a lab at the limit of 1,000 was dropped
+at 501). BIRD counts distinct prefixes held, so the twin counts itself, from the UPDATEs as BIRD received them.
+What Azure calls one burst is not known: here, UPDATEs with less than ``window`` seconds between them (assumed,
+settable).
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""Effective routes of a NIC by Azure's order: longest prefix; then user-defined, BGP, system; VNet prefixes never by BGP.
+"""Effective routes of a NIC by Azure's order.
 
-learn.microsoft.com "virtual-networks-udr-overview". One computation serves all NICs of a subnet that follow one instance.
+Longest prefix; then user-defined, BGP, system; what lies inside a VNet is never overridden by BGP, however specific
+(learn.microsoft.com "virtual-networks-udr-overview"). One computation serves all NICs of a subnet that follow one
+instance.
 """
 
 from __future__ import annotations
@@ -94,8 +96,7 @@ def served(store: Store, vnet_id: str) -> bool:
         if mine.use_remote_gateways and theirs.allow_gateway_transit
     }
     return any(
-        ids.parent(ids.key(each.spec(HubIpConfigurationSpec).subnet.id)) in wanted
-        for each in store.of_kind(HUB_IP)
+        ids.parent(ids.key(each.spec(HubIpConfigurationSpec).subnet.id)) in wanted for each in store.of_kind(HUB_IP)
     )
 
 

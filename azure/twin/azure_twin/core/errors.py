@@ -1,6 +1,7 @@
 """Azure's errors: one exception, raised where a rule says no and turned into the documented body at the edge.
 
-Shape: ``{"error": {"code", "message", "details": [{"code", "message"}]}}``, the resource manager's common error contract.
+Shape: ``{"error": {"code", "message", "details": [{"code", "message"}]}}``, the resource manager's common error
+contract.
 Wording and codes come from the sources in docs/reference/azure-twin.md; what no source shows is marked *assumed* there.
 """
 

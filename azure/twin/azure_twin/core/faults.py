@@ -32,9 +32,11 @@ USUAL: Final[dict[int, tuple[str, str]]] = {
 class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """One fault. ``method`` and ``path`` choose the requests (``*`` and ``?``, lower case), ``times`` how many meet it.
 
-    ``kind``: ``answer`` (a refusal with ``status``) · ``lock`` (429 of a busy table) · ``hang`` (no answer for ``seconds``,
-    then the connection is closed) · ``close`` (closed at once) · ``slow`` (the operation takes ``seconds`` more) · ``fail`` (the operation
-    ends as Failed and so does the object). With ``apply`` a hang or close happens after the request was carried out.
+    ``kind``: ``answer`` (a refusal with ``status``) · ``lock`` (429 of a busy table) · ``hang`` (no answer for
+    ``seconds``, then the connection is closed) · ``close`` (closed at once) · ``slow`` (the operation takes
+    ``seconds`` more) ·
+    ``fail`` (the operation ends as Failed and so does the object). With ``apply`` a hang or close happens after the
+    request was carried out.
     """
 
     kind: Literal["answer", "lock", "hang", "close", "slow", "fail"]

@@ -1,6 +1,7 @@
-"""From effective routes to a plan that the kernel can carry out: one routing table a NIC, host routes, who may not forward.
+"""From effective routes to a plan that the kernel can carry out.
 
-The plan is text in the words of ``ip route``; the fabric's shell compares plans and writes the difference.
+One routing table a NIC, host routes for all, who may not forward. The plan is text in the words of ``ip route``; the
+fabric's shell compares plans and writes the difference.
 """
 
 from __future__ import annotations

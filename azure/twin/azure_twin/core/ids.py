@@ -1,6 +1,7 @@
 """Resource ids: ``/subscriptions/{s}/resourceGroups/{g}/providers/{namespace}/{type}/{name}[/{type}/{name}...]``.
 
-ARM compares ids without regard to case and gives them back as they were first written; ``key`` is the form for comparing.
+ARM compares ids without regard to case and gives them back as they were first written; ``key`` is the form for
+comparing.
 """
 
 from __future__ import annotations
@@ -38,8 +39,10 @@ def last(resource_id: str) -> str:
 class Target:
     """What a request path points at.
 
-    ``kind`` is the full type (``Microsoft.Network/routeTables/routes``, as written); ``name`` is empty for a collection;
-    ``resource_id`` is the id of the resource, or of the collection's parent; ``action`` is the POST verb, if there is one.
+    ``kind`` is the full type (``Microsoft.Network/routeTables/routes``, as written); ``name`` is empty for a
+    collection;
+    ``resource_id`` is the id of the resource, or of the collection's parent; ``action`` is the POST verb, if there is
+    one.
     """
 
     resource_id: str

@@ -1,6 +1,7 @@
 """Instance Metadata Service: who a VM is, tokens for it, and what Azure is about to do to it.
 
-learn.microsoft.com "instance-metadata-service": header ``Metadata: true``, no ``X-Forwarded-For``, an api-version, at most 5 requests a
+learn.microsoft.com "instance-metadata-service": header ``Metadata: true``, no ``X-Forwarded-For``, an api-version, at
+most 5 requests a
 second (20 for identity) from one VM. All values are strings.
 """
 
@@ -55,11 +56,16 @@ class Event(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     def json(self, http_date: str) -> Json:
         """As IMDS shows it."""
         return {
-            "EventId": self.event_id, "EventStatus": self.status, "EventType": self.event_type,
-            "ResourceType": "VirtualMachine", "Resources": self.resources,
-            "NotBefore": http_date if self.status == "Scheduled" else "", "Description": "", "EventSource": "Platform",
+            "EventId": self.event_id,
+            "EventStatus": self.status,
+            "EventType": self.event_type,
+            "ResourceType": "VirtualMachine",
+            "Resources": self.resources,
+            "NotBefore": http_date if self.status == "Scheduled" else "",
+            "Description": "",
+            "EventSource": "Platform",
             "DurationInSeconds": self.duration,
-        }  # fmt: skip
+        }
 
 
 class Events:
@@ -175,9 +181,11 @@ class Imds:
             raise ArmError(400, "invalid_request", "Identity not found")
         if len(chosen) > 1:
             raise ArmError(
-                400, "invalid_request", "Multiple user assigned identities exist, please specify the clientId / resourceId of "
-                "the identity in the token request"
-            )  # fmt: skip
+                400,
+                "invalid_request",
+                "Multiple user assigned identities exist, please specify the clientId / resourceId of "
+                "the identity in the token request",
+            )
         return Response(200, self.tokens.issue(chosen[0], resource, now))
 
     def _events(self, request: Request, now: float, http_date: str) -> Response:
@@ -202,14 +210,22 @@ class Imds:
         group = port.nic.id.split("/")[4] if port else ""
         known = self.vms.get(vm, Vm(vm))
         compute: Json = {
-            "azEnvironment": "AzurePublicCloud", "location": self.settings.location, "name": vm,
-            "resourceGroupName": group, "subscriptionId": self.settings.subscription,
+            "azEnvironment": "AzurePublicCloud",
+            "location": self.settings.location,
+            "name": vm,
+            "resourceGroupName": group,
+            "subscriptionId": self.settings.subscription,
             "resourceId": f"/subscriptions/{self.settings.subscription}/resourceGroups/{group}/providers/"
-                          f"Microsoft.Compute/virtualMachines/{vm}",
-            "vmId": str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{vm}.{self.settings.subscription}")), "vmScaleSetName": "",
-            "zone": known.zone, "tags": known.tags, "tagsList": [], "osType": "Linux", "provider": "Microsoft.Compute",
+            f"Microsoft.Compute/virtualMachines/{vm}",
+            "vmId": str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{vm}.{self.settings.subscription}")),
+            "vmScaleSetName": "",
+            "zone": known.zone,
+            "tags": known.tags,
+            "tagsList": [],
+            "osType": "Linux",
+            "provider": "Microsoft.Compute",
             "virtualMachineScaleSet": {"id": ""},
-        }  # fmt: skip
+        }
         interfaces = [] if port is None else [_interface(port)]
         return {"compute": compute, "network": {"interface": interfaces}}
 

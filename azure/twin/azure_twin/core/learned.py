@@ -1,7 +1,7 @@
 """What the Route Server's instances hold, and when NICs hear of it.
 
-Each instance reports what its BIRD holds, whole; what changed reaches the NICs after ``bgp_effect`` and, if dampening is set, not
-within that time of the prefix's last change.
+Each instance reports what its BIRD holds, whole; what changed reaches the NICs after ``bgp_effect`` and, if dampening
+is set, not within that time of the prefix's last change.
 """
 
 from __future__ import annotations

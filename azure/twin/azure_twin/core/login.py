@@ -1,7 +1,7 @@
 """Microsoft Entra's token endpoint, as far as workload identity federation needs it, and ARM's description of itself.
 
-The assertion's issuer, subject and audience must be ones that an identity has as federated credential. Its signature is not
-checked: there is no issuer here to ask for keys (assumed to be good).
+The assertion's issuer, subject and audience must be ones that an identity has as federated credential. Its signature
+is not checked: there is no issuer here to ask for keys (assumed to be good).
 """
 
 from __future__ import annotations
@@ -48,18 +48,21 @@ def token(request: Request, tokens: Tokens, identities: Iterable[Identity], now:
         return _refused("invalid_client", "AADSTS700024: Client assertion is not within its valid time range.")
     if AUDIENCE not in audiences or {"issuer": claims.iss, "subject": claims.sub} not in identity.federated:
         return _refused(
-            "invalid_client", "AADSTS700213: No matching federated identity record found for presented assertion subject "
-            f"'{claims.sub}'."
-        )  # fmt: skip
+            "invalid_client",
+            "AADSTS700213: No matching federated identity record found for presented assertion subject "
+            f"'{claims.sub}'.",
+        )
     scope = form.get("scope", "").removesuffix("/.default") or "https://management.azure.com"
     issued = tokens.issue(identity, scope, now)
     return Response(
         200,
         {
-            "token_type": "Bearer", "expires_in": int(tokens.lifetime), "ext_expires_in": int(tokens.lifetime),
+            "token_type": "Bearer",
+            "expires_in": int(tokens.lifetime),
+            "ext_expires_in": int(tokens.lifetime),
             "access_token": issued["access_token"],
         },
-    )  # fmt: skip
+    )
 
 
 def _refused(code: str, text: str) -> Response:
@@ -71,25 +74,41 @@ def _refused(code: str, text: str) -> Response:
 def openid(base: str, tenant: str) -> Json:
     """``/{tenant}/v2.0/.well-known/openid-configuration``."""
     return {
-        "token_endpoint": f"{base}/{tenant}/oauth2/v2.0/token", "issuer": f"{base}/{tenant}/v2.0",
+        "token_endpoint": f"{base}/{tenant}/oauth2/v2.0/token",
+        "issuer": f"{base}/{tenant}/v2.0",
         "authorization_endpoint": f"{base}/{tenant}/oauth2/v2.0/authorize",
-        "device_authorization_endpoint": f"{base}/{tenant}/oauth2/v2.0/devicecode", "tenant_region_scope": "EU",
-    }  # fmt: skip
+        "device_authorization_endpoint": f"{base}/{tenant}/oauth2/v2.0/devicecode",
+        "tenant_region_scope": "EU",
+    }
 
 
 def endpoints(base: str) -> Json:
     """``/metadata/endpoints``: what ``az cloud register`` reads (api-version 2022-09-01)."""
     host = base.split("://", 1)[-1]
     return {
-        "name": "AzureTwin", "portal": base, "graph": base, "graphAudience": base, "microsoftGraphResourceId": base,
+        "name": "AzureTwin",
+        "portal": base,
+        "graph": base,
+        "graphAudience": base,
+        "microsoftGraphResourceId": base,
         "authentication": {
-            "loginEndpoint": base, "audiences": ["https://management.core.windows.net/", "https://management.azure.com/"],
-            "tenant": "common", "identityProvider": "AAD",
+            "loginEndpoint": base,
+            "audiences": ["https://management.core.windows.net/", "https://management.azure.com/"],
+            "tenant": "common",
+            "identityProvider": "AAD",
         },
-        "media": base, "batch": base, "gallery": base, "sqlManagement": base, "vmImageAliasDoc": base,
-        "activeDirectoryDataLake": base, "resourceManager": base,
+        "media": base,
+        "batch": base,
+        "gallery": base,
+        "sqlManagement": base,
+        "vmImageAliasDoc": base,
+        "activeDirectoryDataLake": base,
+        "resourceManager": base,
         "suffixes": {
-            "storage": f"storage.{host}", "keyVaultDns": f"vault.{host}", "sqlServerHostname": f"database.{host}",
-            "acrLoginServer": f"acr.{host}", "mhsmDns": f"managedhsm.{host}",
+            "storage": f"storage.{host}",
+            "keyVaultDns": f"vault.{host}",
+            "sqlServerHostname": f"database.{host}",
+            "acrLoginServer": f"acr.{host}",
+            "mhsmDns": f"managedhsm.{host}",
         },
-    }  # fmt: skip
+    }

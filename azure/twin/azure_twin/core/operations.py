@@ -1,7 +1,7 @@
 """Long-running operations and the locks they hold.
 
-A write answers at once and goes on in the background: 201/200/202 with ``Azure-AsyncOperation``, ``Location`` and ``Retry-After``.
-While it runs, the object that it locks (a route table, a VNet, a hub, a NIC) refuses other writes.
+A write answers at once and goes on in the background: 201/200/202 with ``Azure-AsyncOperation``, ``Location`` and
+``Retry-After``. While it runs, the object that it locks (a route table, a VNet, a hub, a NIC) refuses other writes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ KEPT: Final = 5_000  # finished operations that can still be asked for
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True, tag="operation"):
-    """One operation. ``touched`` end as Succeeded or Failed with it, ``removed`` leave on success; both are store keys."""
+    """One operation. ``touched`` end as Succeeded or Failed with it, ``removed`` leave on success.
+
+    Both are store keys.
+    """
 
     id: str
     name: str

@@ -1,6 +1,7 @@
 """Who may do what: role definitions and assignments, actions with wildcards, inherited from scope to scope.
 
-learn.microsoft.com/azure/role-based-access-control: an action is allowed when a role assigned at the scope or above has it in
+learn.microsoft.com/azure/role-based-access-control: an action is allowed when a role assigned at the scope or above
+has it in
 ``actions`` and not in ``notActions``.
 """
 
@@ -127,7 +128,9 @@ def require_linked(store: Store, principal: Principal, action: str, scope: str, 
         raise ArmError(
             403,
             "LinkedAuthorizationFailed",
-            f"The client '{principal.client_id}' with object id '{principal.object_id}' has permission to perform action "
-            f"'{action}' on scope '{scope}'; however, it does not have permission to perform action(s) '{actions}' on the "
+            f"The client '{principal.client_id}' with object id '{principal.object_id}' has permission to "
+            "perform action "
+            f"'{action}' on scope '{scope}'; however, it does not have permission to perform action(s) "
+            f"'{actions}' on the "
             f"linked scope(s) '{scopes}' (respectively) or the linked scope(s) are invalid.",
         )

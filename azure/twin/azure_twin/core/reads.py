@@ -75,12 +75,15 @@ class Reads:
             "NetworkInterfaces": ("Network Interfaces", sum(1 for _ in world.store.of_kind(NIC)), 65536),
             "VirtualHubs": ("Virtual Hubs", sum(1 for _ in world.store.of_kind(HUB)), 100),
         }
-        place = f"/subscriptions/{self.settings.subscription}/providers/Microsoft.Network/locations/{self.settings.location}"
+        provider = f"/subscriptions/{self.settings.subscription}/providers/Microsoft.Network"
         for value, (localized, current, limit) in rows.items():
             yield {
-                "id": f"{place}/usages/{value}", "currentValue": current, "limit": limit, "unit": "Count",
+                "id": f"{provider}/locations/{self.settings.location}/usages/{value}",
+                "currentValue": current,
+                "limit": limit,
+                "unit": "Count",
                 "name": {"value": value, "localizedValue": localized},
-            }  # fmt: skip
+            }
 
     def _roles(self, world: World, target: Target, query: Mapping[str, str]) -> Json | None:
         if not target.is_collection:
@@ -95,15 +98,20 @@ class Reads:
 
     def _built_in(self, guid: str, spec: RoleDefinitionSpec) -> Json:
         return {
-            "id": f"/subscriptions/{self.settings.subscription}/providers/Microsoft.Authorization/roleDefinitions/{guid}",
+            "id": f"/subscriptions/{self.settings.subscription}/providers/{DEFINITIONS}/{guid}",
             "name": guid,
             "type": "Microsoft.Authorization/roleDefinitions",
             "properties": {
-                "roleName": spec.role_name, "type": "BuiltInRole", "description": "", "assignableScopes": ["/"],
-                "permissions": [{"actions": each.actions, "notActions": each.not_actions, "dataActions": [],
-                                 "notDataActions": []} for each in spec.permissions],
+                "roleName": spec.role_name,
+                "type": "BuiltInRole",
+                "description": "",
+                "assignableScopes": ["/"],
+                "permissions": [
+                    {"actions": each.actions, "notActions": each.not_actions, "dataActions": [], "notDataActions": []}
+                    for each in spec.permissions
+                ],
             },
-        }  # fmt: skip
+        }
 
 
 def _role_name(document: Json) -> str:

@@ -92,7 +92,8 @@ class Throttle:
         return ArmError(
             429,
             code,
-            f"Number of '{kind}' requests exceeded the limit. Please try again after '{seconds}' seconds after additional "
+            f"Number of '{kind}' requests exceeded the limit. Please try again after '{seconds}' seconds "
+            "after additional "
             "tokens are available. Refer to https://aka.ms/arm-throttling for additional information.",
             headers={"Retry-After": str(seconds)},
         )

@@ -1,7 +1,7 @@
 """Access tokens: issued by IMDS and the token endpoint, asked of every ARM request.
 
-Shaped as a JWT with the claims that clients read (``az`` wants tid, oid, appid, xms_mirid, exp). Signed with a secret of
-the twin's own (HS256): clients treat an access token as opaque, only the twin checks it.
+Shaped as a JWT with the claims that clients read (``az`` wants tid, oid, appid, xms_mirid, exp). Signed with a secret
+of the twin's own (HS256): clients treat an access token as opaque, only the twin checks it.
 """
 
 from __future__ import annotations
@@ -64,15 +64,29 @@ class Tokens:
             f"Microsoft.ManagedIdentity/userAssignedIdentities/{identity.name}"
         )
         claims: Json = {
-            "aud": audience, "iss": f"https://sts.windows.net/{self.tenant}/", "iat": now, "nbf": int(now),
-            "exp": int(expires), "appid": identity.client_id, "oid": identity.object_id, "sub": identity.object_id,
-            "tid": self.tenant, "xms_mirid": mirid, "ver": "1.0", "idtyp": "app",
-        }  # fmt: skip
+            "aud": audience,
+            "iss": f"https://sts.windows.net/{self.tenant}/",
+            "iat": now,
+            "nbf": int(now),
+            "exp": int(expires),
+            "appid": identity.client_id,
+            "oid": identity.object_id,
+            "sub": identity.object_id,
+            "tid": self.tenant,
+            "xms_mirid": mirid,
+            "ver": "1.0",
+            "idtyp": "app",
+        }
         return {
-            "access_token": self._encode(claims), "client_id": identity.client_id, "expires_in": str(int(self.lifetime)),
-            "expires_on": str(int(expires)), "ext_expires_in": str(int(self.lifetime)), "not_before": str(int(now)),
-            "resource": audience, "token_type": "Bearer",
-        }  # fmt: skip
+            "access_token": self._encode(claims),
+            "client_id": identity.client_id,
+            "expires_in": str(int(self.lifetime)),
+            "expires_on": str(int(expires)),
+            "ext_expires_in": str(int(self.lifetime)),
+            "not_before": str(int(now)),
+            "resource": audience,
+            "token_type": "Bearer",
+        }
 
     def check(self, authorization: str, now: float) -> Principal:
         """The principal of an ``Authorization`` header; raises 401 with the reason."""

@@ -17,8 +17,10 @@ _NETWORK: Final = {
 }
 NETWORK: Final = frozenset(f"{year}-{month}-01" for year, months in _NETWORK.items() for month in months.split())
 RESOURCES: Final = frozenset(
-    f"{year}-{month}-01" for year in range(2019, 2027) for month in ("01", "03", "04", "06", "07", "09", "10", "11", "12")
-)  # fmt: skip
+    f"{year}-{month}-01"
+    for year in range(2019, 2027)
+    for month in ("01", "03", "04", "06", "07", "09", "10", "11", "12")
+)
 AUTHORIZATION: Final = frozenset(
     {"2015-07-01", "2018-01-01-preview", "2020-04-01-preview", "2022-04-01", "2022-05-01-preview"}
 )

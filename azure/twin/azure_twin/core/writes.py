@@ -10,15 +10,15 @@ import msgspec
 
 from azure_twin.core import ids, rbac
 from azure_twin.core.effects import Effects
-from azure_twin.core.errors import ArmError, Json, child_not_found, error_body, parent_not_found, retryable
+from azure_twin.core.errors import ArmError, Json, child_not_found, parent_not_found
 from azure_twin.core.faults import Fault
+from azure_twin.core.gates import Attempt, check_lock, check_match
 from azure_twin.core.ids import Target
 from azure_twin.core.kinds import KINDS, Kind, Put, World
-from azure_twin.core.kinds.hubs import CONNECTION
 from azure_twin.core.messages import Request, json_object
 from azure_twin.core.operations import Operation, Operations
 from azure_twin.core.rbac import Principal
-from azure_twin.core.render import etag_of, kind_of
+from azure_twin.core.render import kind_of
 from azure_twin.core.resources import DELETING, FAILED, SUCCEEDED, UPDATING, Resource, Store, new_etag
 from azure_twin.core.specs import Spec
 
@@ -83,25 +83,37 @@ class Writes:
         put = Put(resource_id, spec, properties, existing, self._siblings(resource_id, kind), self._parent(resource_id))
         action = f"{kind.name}/write"
         rbac.require_linked(world.effective, who, action, resource_id, kind.joins(put))
-        self._check_lock(world, kind, put, request)
-        self._check_match(world, kind, existing, request.headers)
+        check_lock(world, Attempt(kind, resource_id, request.base, put))
+        check_match(world, kind, existing, request.headers)
         kept = kind.check(world, put)
         children = [each for field, items in inline.items() for each in self._children(world, put, kind, field, items)]
         gone = self._gone(resource_id, kind, inline, children)
         seconds = kind.seconds(world.settings.timing) + (fault.seconds if fault and fault.kind == "slow" else 0.0)
         made = Resource(
-            id=resource_id, kind=kind.name, etag=new_etag(), state=UPDATING, properties=kept,
+            id=resource_id,
+            kind=kind.name,
+            etag=new_etag(),
+            state=UPDATING,
+            properties=kept,
             location=body.location or (existing.location if existing else ""),
-            tags=body.tags if body.tags is not None else {}, sku=body.sku or {},
-        )  # fmt: skip
+            tags=body.tags if body.tags is not None else {},
+            sku=body.sku or {},
+        )
         for key in gone:
             self._let_go(world, key)
         self._write([made, *children])
         operation = self.operations.begin(
-            f"Put{kind.title}Operation", lock=kind.lock_of(resource_id), target=resource_id, method="PUT", now=world.now,
-            seconds=seconds, touched=tuple(each.key for each in (made, *children)), removed=tuple(gone), owner=who.object_id,
+            f"Put{kind.title}Operation",
+            lock=kind.lock_of(resource_id),
+            target=resource_id,
+            method="PUT",
+            now=world.now,
+            seconds=seconds,
+            touched=tuple(each.key for each in (made, *children)),
+            removed=tuple(gone),
+            owner=who.object_id,
             fails=fault.failure() if fault and fault.kind == "fail" else None,
-        )  # fmt: skip
+        )
         self.handle_timer(world.now)
         return Written(200 if existing else 201, self.store.get(resource_id), self._shown(kind, operation))
 
@@ -112,8 +124,8 @@ class Writes:
         if target.kind.lower().count("/") > 1:
             raise ArmError(405, "MethodNotAllowed", "The requested resource does not support http method 'PATCH'.")
         body = cast("Body", convert(json_object(request.body), Body))
-        self._check_lock(world, kind, None, request, existing.id)
-        self._check_match(world, kind, existing, request.headers)
+        check_lock(world, Attempt(kind, existing.id, request.base))
+        check_match(world, kind, existing, request.headers)
         changed = msgspec.structs.replace(existing, tags=body.tags or {}, etag=new_etag())
         self.store.put(changed)
         return Written(200, changed, None)
@@ -124,8 +136,8 @@ class Writes:
         if existing is None:
             return Written(204, None, None)
         kind = kind_of(existing)
-        self._check_lock(world, kind, None, request, existing.id)
-        self._check_match(world, kind, existing, request.headers)
+        check_lock(world, Attempt(kind, existing.id, request.base))
+        check_match(world, kind, existing, request.headers)
         kind.check_delete(world, existing)
         times = world.settings.timing
         seconds = (kind.delete_seconds or kind.seconds)(times) + (
@@ -135,10 +147,16 @@ class Writes:
         self.store.put(msgspec.structs.replace(existing, state=DELETING, etag=new_etag()))
         self._touch(existing)
         operation = self.operations.begin(
-            f"Delete{kind.title}Operation", lock=kind.lock_of(existing.id), target=existing.id, method="DELETE",
-            now=world.now, seconds=seconds, removed=(existing.key, *(each.key for each in under)), owner=who.object_id,
+            f"Delete{kind.title}Operation",
+            lock=kind.lock_of(existing.id),
+            target=existing.id,
+            method="DELETE",
+            now=world.now,
+            seconds=seconds,
+            removed=(existing.key, *(each.key for each in under)),
+            owner=who.object_id,
             fails=fault.failure() if fault and fault.kind == "fail" else None,
-        )  # fmt: skip
+        )
         self.handle_timer(world.now)
         running = self._shown(kind, operation)
         return Written(202 if running and running.status == "InProgress" else 200, None, running)
@@ -196,10 +214,13 @@ class Writes:
     def _check_place(self, target: Target, kind: Kind, body: Body, existing: Resource | None) -> None:
         if kind.name.startswith("Microsoft.Network/") and ids.NAME.fullmatch(target.name) is None:
             raise ArmError(
-                400, "InvalidResourceName", f"Resource name {target.name[:100]} is invalid. The name can be up to 80 characters long. "
-                "It must begin with a word character, and it must end with a word character or with '_'. The name may contain "
-                "word characters or '.', '-', '_'."
-            )  # fmt: skip
+                400,
+                "InvalidResourceName",
+                f"Resource name {target.name[:100]} is invalid. The name can be up to 80 characters long. "
+                "It must begin with a word character, and it must end with a word character or with '_'. "
+                "The name may contain "
+                "word characters or '.', '-', '_'.",
+            )
         nested = kind.name.count("/") > 1
         if nested and self.store.get(ids.parent(target.resource_id)) is None:
             raise parent_not_found(ids.last(ids.parent(target.resource_id)))
@@ -212,66 +233,12 @@ class Writes:
                 raise ArmError(400, "LocationRequired", "The location property is required for this definition.")
             if existing and body.location and _plain(body.location) != _plain(existing.location):
                 raise ArmError(
-                    409, "InvalidResourceLocation", f"The resource '{target.name}' already exists in location "
-                    f"'{existing.location}'. A resource with the same name cannot be created in location '{body.location}'."
-                )  # fmt: skip
-
-    def _check_lock(self, world: World, kind: Kind, put: Put | None, request: Request, resource_id: str = "") -> None:
-        target = put.resource_id if put else resource_id
-        holder = self.operations.holder(kind.lock_of(target)) if kind.lock != "none" else None
-        if holder is None:
-            return
-        if kind.conflict == "hub":
-            self._hub_conflict(world, kind, put, holder, request)
-        if world.settings.rules.concurrent_write == "supersede":
-            for key in holder.touched:
-                self._settle(key, FAILED)
-            error = error_body(
-                "CanceledAndSupersededDueToAnotherOperation",
-                f"Operation {holder.name} ({holder.id}) was canceled and superseded by another operation.",
-            )["error"]
-            self.operations.finish(holder, "Canceled", cast("Json", error))
-            return
-        raise retryable(
-            "RetryableErrorDueToAnotherOperation",
-            f"Operation {holder.name} ({holder.id}) is updating resource {holder.lock}. The call can be retried in 11 seconds.",
-            11 if world.settings.rules.lock_retry_after else None,
-        )
-
-    def _hub_conflict(self, world: World, kind: Kind, put: Put | None, holder: Operation, request: Request) -> None:
-        parallel = kind.name == CONNECTION and "/bgpconnections/" in holder.target.lower()
-        if parallel and put is not None and world.settings.rules.bgp_conflict_leaves == "failed":
-            if put.existing is None or put.existing.key not in holder.touched:
-                self.store.put(
-                    Resource(
-                        id=put.resource_id, kind=kind.name, etag=new_etag(), state=FAILED, properties=put.properties
-                    )
+                    409,
+                    "InvalidResourceLocation",
+                    f"The resource '{target.name}' already exists in location "
+                    f"'{existing.location}'. A resource with the same name cannot be created in location "
+                    f"'{body.location}'.",
                 )
-        url = f"{request.base}/subscriptions/{world.settings.subscription}/providers/Microsoft.Network/locations/" \
-              f"{world.settings.location}/operations/{holder.id}?api-version={world.version}"  # fmt: skip
-        raise ArmError(
-            409,
-            "ConflictError" if parallel else "AnotherOperationInProgress",
-            "Another operation on this or dependent resource is in progress. To retrieve status of the operation use uri: "
-            f"{url}.",
-        )
-
-    def _check_match(self, world: World, kind: Kind, existing: Resource | None, headers: Mapping[str, str]) -> None:
-        wanted = headers.get("if-match")
-        if kind.lock == "parent" and not world.settings.rules.child_if_match:
-            wanted = None
-        if headers.get("if-none-match") == "*" and existing is not None:
-            raise ArmError(412, "PreconditionFailed", f"Resource {existing.id} already exists.")
-        if wanted is None:
-            return
-        held = etag_of(world, existing) if existing else ""
-        if existing is not None and (wanted == "*" or _bare(wanted) == _bare(held)):
-            return
-        raise ArmError(
-            412, "PreconditionFailed", "Precondition failed.",
-            details=[("PreconditionFailedEtagMismatch", f"Etag provided in if-match header {wanted} does not match etag {held} of "
-                      f"resource {existing.id if existing else ''} in NRP data store.")],
-        )  # fmt: skip
 
     def _children(self, world: World, put: Put, kind: Kind, field: str, items: list[Inline]) -> list[Resource]:
         child = KINDS[kind.inline[field].lower()]
@@ -280,12 +247,14 @@ class Writes:
             if each.name.lower() in {name.lower() for name in specs}:
                 raise ArmError(400, "InvalidRequestFormat", f"{field} of {put.resource_id} names {each.name} twice.")
             specs[each.name] = cast("Spec", convert(each.properties, child.spec))
-        return [self._child(world, put, child, field, each, specs) for each in items]
+        return [self._child(world, put, child, each, specs) for each in items]
 
-    def _child(self, world: World, put: Put, child: Kind, field: str, each: Inline, specs: dict[str, Spec]) -> Resource:
+    def _child(self, world: World, put: Put, child: Kind, each: Inline, specs: dict[str, Spec]) -> Resource:
         child_id = f"{put.resource_id}/{child.name.rsplit('/', 1)[-1]}/{each.name}"
         if ids.NAME.fullmatch(each.name) is None:
-            raise ArmError(400, "InvalidResourceName", f"Resource name {each.name[:100]} in {field} is invalid.")
+            raise ArmError(
+                400, "InvalidResourceName", f"Resource name {each.name[:100]} in {put.resource_id} is invalid."
+            )
         properties = {name: value for name, value in each.properties.items() if name not in child.read_only}
         inner = Put(child_id, specs[each.name], properties, self.store.get(child_id), specs, put.spec)
         kept = child.check(world, inner)
@@ -334,11 +303,6 @@ def _listed(value: object, field: str) -> list[object]:
             details=[("InvalidJson", f"{field} is not a list")],
         )
     return value
-
-
-def _bare(etag: str) -> str:
-    """An ETag for weak comparison (RFC 9110 section 8.8.3.2), with or without its quotes."""
-    return etag.removeprefix("W/").strip('"')
 
 
 def _plain(location: str) -> str:

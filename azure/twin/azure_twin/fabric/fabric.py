@@ -1,7 +1,8 @@
 """The fabric's shell: makes the kernel's routing what the plan says.
 
 - Every NIC is a veth of its own whose fabric end has the subnet's gateway as /32, answers ARP for everybody at once
-  (``proxy_arp``, ``proxy_delay 0``) and has a routing table of its own (``ip rule iif``): two NICs of one subnet talk through here.
+  (``proxy_arp``, ``proxy_delay 0``) and has a routing table of its own (``ip rule iif``): two NICs of one subnet talk
+  through here.
 - ``throw`` in a NIC's table goes on to the host routes; ``blackhole`` says nothing back, as Azure does.
 - Azure is not a hop: the TTL is put back before the router takes one off. Only ``iptables`` can do that here.
 """
@@ -139,7 +140,10 @@ class Fabric:
         await self._write(self._possible(plan.routes))
 
     def _possible(self, routes: Routes) -> Routes:
-        """Without routes over links that are not there: a VM that has no namespace, an instance that is not wired yet."""
+        """Without routes over links that are not there.
+
+        A VM that has no namespace, an instance that is not wired yet.
+        """
         return {
             key: line if " dev " not in f" {line}" or self._wired(line) else "blackhole"
             for key, line in routes.items()

@@ -66,6 +66,13 @@ class Namespace:
         """Take it away, with every link in it."""
         await run("ip", "netns", "delete", self.name, check=False)
 
+    def _enter(self) -> None:
+        """Put the calling thread into the namespace."""
+        with self.path.open("rb") as target:
+            if _LIBC.setns(target.fileno(), CLONE_NEWNET):
+                code = ctypes.get_errno()
+                raise OSError(code, f"setns {self.name}: {os.strerror(code)}")
+
     def inside(self, make: Callable[[], T]) -> T:
         """Call ``make`` in a thread that is in the namespace: a socket made there belongs to it for ever."""
         box: list[T] = []
@@ -73,10 +80,7 @@ class Namespace:
 
         def work() -> None:
             try:
-                with self.path.open("rb") as target:
-                    if _LIBC.setns(target.fileno(), CLONE_NEWNET):
-                        code = ctypes.get_errno()
-                        raise OSError(code, f"setns {self.name}: {os.strerror(code)}")
+                self._enter()
                 box.append(make())
             except OSError as error:
                 failed.append(error)

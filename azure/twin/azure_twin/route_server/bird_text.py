@@ -6,7 +6,8 @@ What each line is for:
 - ``graceful restart off``: Route Server announces none (capabilities 1, 2, 65, 70), and no End-of-RIB comes.
 - ``error wait time`` and the like: BIRD would refuse a peer for minutes after an error.
 - the ``igp4`` table resolves third-party next hops, so that they stay in the table as announced.
-- ``interpret communities off`` with the export filter: no-advertise is withheld, no-export is reflected, 65517:65517 is added.
+- ``interpret communities off`` with the export filter: no-advertise is withheld, no-export is reflected, 65517:65517
+is added.
 - ``import limit 0 action disable`` ends a session as Route Server's limit does: NOTIFICATION 6/1.
 """
 

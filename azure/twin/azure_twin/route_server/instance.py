@@ -1,7 +1,7 @@
 """One instance: a BIRD process in its own namespace, kept at the configuration it should have, and what it learns.
 
-Level-triggered: :meth:`RouteServerInstance.want` says what should be, the one task closes the difference. BIRD's MRT dump (a FIFO) tells
-at once that something was received; what is held is then asked of BIRD itself.
+Level-triggered: :meth:`RouteServerInstance.want` says what should be, the one task closes the difference. BIRD's MRT
+dump (a FIFO) tells at once that something was received; what is held is then asked of BIRD itself.
 """
 
 from __future__ import annotations
@@ -44,7 +44,10 @@ class Wanted:
 
 
 class RouteServerInstance:
-    """The shell around one BIRD. ``report(routes, up)`` is called with all that it holds, whenever that may have changed."""
+    """The shell around one BIRD.
+
+    ``report(routes, up)`` is called with all that it holds, whenever that may have changed.
+    """
 
     def __init__(
         self, name: str, directory: Path, command: Sequence[str], limits: Limits,
@@ -84,7 +87,10 @@ class RouteServerInstance:
             self._wake.set()
 
     def refresh_all(self) -> None:
-        """Ask every peer for its routes anew (RFC 2918), as creating a VNet peering does; without the capability: a hard reset."""
+        """Ask every peer for its routes anew (RFC 2918), as creating a VNet peering does.
+
+        Without the capability: a hard reset.
+        """
         self._refresh = True
         self._wake.set()
 

@@ -1,6 +1,7 @@
 """BIRD's live MRT dump (RFC 6396): every UPDATE received, with its peer, and every change of a session's state.
 
-Only BGP4MP with 4-byte AS numbers and IPv4 peers; anything else is passed over. Bytes come in as they were written, cut anywhere.
+Only BGP4MP with 4-byte AS numbers and IPv4 peers; anything else is passed over. Bytes come in as they were written,
+cut anywhere.
 """
 
 from __future__ import annotations

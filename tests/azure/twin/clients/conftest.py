@@ -1,4 +1,7 @@
-"""The real clients, in the environment that `make test-azure-cli` makes; without it these tests say so and are skipped."""
+"""The real clients, in the environment that `make test-azure-cli` makes.
+
+Without it these tests say so and are skipped.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ def clients() -> Path:
 @pytest.fixture
 def https_cloud(clients: Path, tmp_path: Path) -> Iterator[Cloud]:
     """IMDS at its real address, ARM with HTTPS."""
-    assert clients
+    assert clients.is_dir()
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",

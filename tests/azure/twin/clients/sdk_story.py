@@ -1,5 +1,6 @@
 """Run with the clients' Python: the Azure SDK's async clients against the twin; prints what it saw as JSON."""
 
+# mypy: disable-error-code="import-untyped,import-not-found,unused-ignore"
 from __future__ import annotations
 
 import asyncio
@@ -9,6 +10,7 @@ import json
 import os
 import sys
 import time
+from pathlib import Path
 
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
 from azure.identity.aio import ManagedIdentityCredential, WorkloadIdentityCredential
@@ -17,16 +19,23 @@ from azure.mgmt.network.aio import NetworkManagementClient
 BASE = "https://127.0.0.1:8443"
 SUBSCRIPTION = "00000000-0000-0000-0000-000000000001"
 VNET = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/seeded/providers/Microsoft.Network/virtualNetworks/v"
-ROUTE = {"properties": {"addressPrefix": "192.168.1.0/26", "nextHopType": "VirtualAppliance", "nextHopIpAddress": "10.42.1.4"}}
+ROUTE = {
+    "properties": {
+        "addressPrefix": "192.168.1.0/26",
+        "nextHopType": "VirtualAppliance",
+        "nextHopIpAddress": "10.42.1.4",
+    }
+}
 
 
 def federated(path: str) -> None:
     """A service account's token, as a cluster would mount it."""
     claims = {"iss": "https://issuer.test/", "sub": "system:serviceaccount:kube-system:agent", "exp": time.time() + 600,
               "aud": ["api://AzureADTokenExchange"]}  # fmt: skip
-    parts = [base64.urlsafe_b64encode(json.dumps(each).encode()).rstrip(b"=").decode() for each in ({"alg": "RS256"}, claims)]
-    with open(path, "w", encoding="utf-8") as out:
-        out.write(".".join([*parts, "c2ln"]))
+    parts = [
+        base64.urlsafe_b64encode(json.dumps(each).encode()).rstrip(b"=").decode() for each in ({"alg": "RS256"}, claims)
+    ]
+    Path(path).write_text(".".join([*parts, "c2ln"]), encoding="utf-8")
 
 
 async def refused(call: object) -> list[object]:
@@ -42,14 +51,22 @@ async def story(certificate: str, folder: str) -> dict[str, object]:
     seen: dict[str, object] = {}
     federated(f"{folder}/token")
     workload = WorkloadIdentityCredential(
-        tenant_id="00000000-0000-0000-0000-00000000000a", client_id="00000000-0000-0000-0000-0000000000c1",
-        token_file_path=f"{folder}/token", authority=BASE, disable_instance_discovery=True, connection_verify=certificate,
+        tenant_id="00000000-0000-0000-0000-00000000000a",
+        client_id="00000000-0000-0000-0000-0000000000c1",
+        token_file_path=f"{folder}/token",
+        authority=BASE,
+        disable_instance_discovery=True,
+        connection_verify=certificate,
     )
     async with workload:
         seen["workload"] = bool((await workload.get_token("https://management.azure.com/.default")).token)
     credential = ManagedIdentityCredential()
-    common = {"base_url": BASE, "connection_verify": certificate, "polling_interval": 0.2, "credential_scopes": [
-        "https://management.azure.com/.default"]}
+    common = {
+        "base_url": BASE,
+        "connection_verify": certificate,
+        "polling_interval": 0.2,
+        "credential_scopes": ["https://management.azure.com/.default"],
+    }
     async with credential, NetworkManagementClient(credential, SUBSCRIPTION, **common) as client:
         place = {"location": "westeurope"}
         await (await client.route_tables.begin_create_or_update("seeded", "rt1", place)).result()
@@ -64,29 +81,60 @@ async def story(certificate: str, folder: str) -> dict[str, object]:
         seen["conflict"] = await refused(client.routes.begin_create_or_update("seeded", "rt1", "r2", ROUTE))
         seen["listed"] = [each.name async for each in client.routes.list("seeded", "rt1")]
         seen["404"] = await refused(client.routes.get("seeded", "rt1", "none"))
-        vnet = {**place, "properties": {"addressSpace": {"addressPrefixes": ["10.42.0.0/16"]}, "subnets": [
-            {"name": "RouteServerSubnet", "properties": {"addressPrefix": "10.42.0.0/26"}}]}}
+        vnet = {
+            **place,
+            "properties": {
+                "addressSpace": {"addressPrefixes": ["10.42.0.0/16"]},
+                "subnets": [{"name": "RouteServerSubnet", "properties": {"addressPrefix": "10.42.0.0/26"}}],
+            },
+        }
         await (await client.virtual_networks.begin_create_or_update("seeded", "v", vnet)).result()
         address = await (await client.public_ip_addresses.begin_create_or_update("seeded", "ip", place)).result()
         await (await client.virtual_hubs.begin_create_or_update("seeded", "rs", {**place, "properties": {}})).result()
-        seen["early"] = await refused(client.virtual_hub_bgp_connection.begin_create_or_update(
-            "seeded", "rs", "a", {"properties": {"peerIp": "10.42.1.4", "peerAsn": 64512}}))
-        await (await client.virtual_hub_ip_configuration.begin_create_or_update("seeded", "rs", "Default", {"properties": {
-            "subnet": {"id": f"{VNET}/subnets/RouteServerSubnet"}, "publicIPAddress": {"id": address.id}}})).result()
+        seen["early"] = await refused(
+            client.virtual_hub_bgp_connection.begin_create_or_update(
+                "seeded", "rs", "a", {"properties": {"peerIp": "10.42.1.4", "peerAsn": 64512}}
+            )
+        )
+        await (
+            await client.virtual_hub_ip_configuration.begin_create_or_update(
+                "seeded",
+                "rs",
+                "Default",
+                {
+                    "properties": {
+                        "subnet": {"id": f"{VNET}/subnets/RouteServerSubnet"},
+                        "publicIPAddress": {"id": address.id},
+                    }
+                },
+            )
+        ).result()
         hub = await client.virtual_hubs.get("seeded", "rs")
         seen["hub"] = [hub.virtual_router_asn, hub.virtual_router_ips, hub.routing_state]
-        peer = await (await client.virtual_hub_bgp_connection.begin_create_or_update(
-            "seeded", "rs", "a", {"properties": {"peerIp": "10.42.1.4", "peerAsn": 64512}})).result()
+        peer = await (
+            await client.virtual_hub_bgp_connection.begin_create_or_update(
+                "seeded", "rs", "a", {"properties": {"peerIp": "10.42.1.4", "peerAsn": 64512}}
+            )
+        ).result()
         seen["peer"] = [peer.peer_ip, peer.peer_asn, peer.provisioning_state]
-        learned = await (await client.virtual_hub_bgp_connections.begin_list_learned_routes("seeded", "rs", "a")).result()
+        learned = await (
+            await client.virtual_hub_bgp_connections.begin_list_learned_routes("seeded", "rs", "a")
+        ).result()
         seen["learned"] = sorted(learned)
         seen["usages"] = [each.name.value async for each in client.usages.list("westeurope")]
         print(json.dumps("slow"), flush=True)  # noqa: T201  # the test sets faults up now
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
         running = await client.routes.begin_create_or_update("seeded", "rt1", "r1", ROUTE)
         started = time.monotonic()
-        seen["429"] = await refused(client.routes.begin_create_or_update("seeded", "rt1", "r9", {"properties": {
-            "addressPrefix": "10.9.0.0/16", "nextHopType": "None"}}, retry_total=0))
+        seen["429"] = await refused(
+            client.routes.begin_create_or_update(
+                "seeded",
+                "rt1",
+                "r9",
+                {"properties": {"addressPrefix": "10.9.0.0/16", "nextHopType": "None"}},
+                retry_total=0,
+            )
+        )
         await running.result()
         seen["lro_waited"] = time.monotonic() - started > 1
         seen["409"] = await refused(client.routes.begin_create_or_update("seeded", "rt1", "r1", ROUTE))

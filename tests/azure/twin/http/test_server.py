@@ -127,11 +127,17 @@ def raw(server: Cloud, data: bytes, *, wait: float = 5.0, half_close: bool = Tru
 
 @pytest.mark.parametrize(
     "data",
-    [b"\0" * 1000, b"GET\r\n\r\n", b"PUT / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", b"GET / HTTP/1.1\r\nHost: \xff\r\n\r\n",
-     b"GET /subscriptions/%ff%fe HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
-     b"PUT /subscriptions/x HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{",
-     b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 5000 + b"\r\n"],
-)  # fmt: skip
+    [
+        b"\0" * 1000,
+        b"GET\r\n\r\n",
+        b"PUT / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: \xff\r\n\r\n",
+        b"GET /subscriptions/%ff%fe HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        b"PUT /subscriptions/x HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{",
+        b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 5000 + b"\r\n",
+    ],
+)
 def test_broken_http_never_brings_it_down_nor_shows_a_traceback(server: Cloud, data: bytes) -> None:
     assert b"Traceback" not in raw(server, data)
     assert server.status()
@@ -140,9 +146,13 @@ def test_broken_http_never_brings_it_down_nor_shows_a_traceback(server: Cloud, d
 
 def test_a_huge_body_is_refused_and_a_half_written_one_changes_nothing(server: Cloud) -> None:
     token = token_of(server)
-    head = (f"PUT {NETWORK}/routeTables/rt3?api-version=2025-07-01 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n"
-            "Content-Type: application/json\r\n")  # fmt: skip
-    answer = raw(server, f"{head}Connection: close\r\nContent-Length: 99999999\r\n\r\n".encode(), half_close=False, wait=1)
+    head = (
+        f"PUT {NETWORK}/routeTables/rt3?api-version=2025-07-01 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n"
+        "Content-Type: application/json\r\n"
+    )
+    answer = raw(
+        server, f"{head}Connection: close\r\nContent-Length: 99999999\r\n\r\n".encode(), half_close=False, wait=1
+    )
     assert b" 413 " in answer.splitlines()[0]
     assert b"RequestContentTooLarge" in answer
     raw(server, f"{head}Content-Length: 50\r\n\r\n".encode() + b'{"location": "westeurope"')
@@ -174,16 +184,24 @@ def test_faults_hang_and_close_before_and_after_the_write(server: Cloud) -> None
     with pytest.raises(OSError, match=r"closed|reset"):
         server.http("PUT", path, route(1), token=token, **version)
     assert server.http("GET", path, token=token, **version)[0] == 404
-    server.twin("POST", "faults", {"kind": "hang", "method": "PUT", "path": "*/routes/*", "seconds": 0.2, "apply": True})
+    server.twin(
+        "POST", "faults", {"kind": "hang", "method": "PUT", "path": "*/routes/*", "seconds": 0.2, "apply": True}
+    )
     with pytest.raises(OSError, match=r"closed|reset"):
         server.http("PUT", path, route(1), token=token, **version)
     assert server.http("GET", path, token=token, **version)[0] == 200
 
 
 def test_the_twins_own_api_explains_what_it_does_not_take(server: Cloud) -> None:
-    for method, path, body in (("GET", "nothing", None), ("POST", "faults", {"kind": "magic"}), ("POST", "instances/9", {"state": "up"}),
-                               ("POST", "links/none", {"silent": True}), ("POST", "clock", {"advance": -1}), ("GET", "route", None),
-                               ("POST", "events", {"event_type": "Party", "resources": []})):  # fmt: skip
+    for method, path, body in (
+        ("GET", "nothing", None),
+        ("POST", "faults", {"kind": "magic"}),
+        ("POST", "instances/9", {"state": "up"}),
+        ("POST", "links/none", {"silent": True}),
+        ("POST", "clock", {"advance": -1}),
+        ("GET", "route", None),
+        ("POST", "events", {"event_type": "Party", "resources": []}),
+    ):
         status, answer = server.http(method, f"/twin/{path}", body)
         assert status in {400, 404}, path
         assert answer["error"]["message"]

@@ -141,7 +141,8 @@ class Cloud:
         address, number = ADDRESSES[vm], asn or ASNS[vm]
         routes = "\n".join(f"route {prefix} blackhole;" for prefix in prefixes)
         peers = "\n".join(
-            f"protocol bgp r{index} {{ local {address} as {number}; neighbor {each} as 65515; multihop; strict bind on; {options} "
+            f"protocol bgp r{index} "
+            f"{{ local {address} as {number}; neighbor {each} as 65515; multihop; strict bind on; {options} "
             f"connect delay time 1; error wait time 1,1; "
             f"ipv4 {{ import all; export filter {{ if source != RTS_STATIC then reject; {extra} accept; }}; }}; }}"
             for index, each in enumerate(INSTANCES)

@@ -1,4 +1,7 @@
-"""Strangers' appliances, with the configurations that docs/test-your-nva.md gives: FRR, GoBGP, ExaBGP (BIRD is in every test)."""
+"""Strangers' appliances, with the configurations that docs/test-your-nva.md gives.
+
+FRR, GoBGP, ExaBGP (BIRD is in every test).
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,9 @@ def given(name: str) -> str:
 
 
 def held_by_both(cloud: Cloud) -> None:
-    cloud.until("both instances hold the block", lambda: all((BLOCK, "10.42.1.4") in cloud.holds(at) for at in (0, 1)), 40)
+    cloud.until(
+        "both instances hold the block", lambda: all((BLOCK, "10.42.1.4") in cloud.holds(at) for at in (0, 1)), 40
+    )
 
 
 @contextlib.contextmanager
@@ -52,7 +57,18 @@ def test_frr(cloud: Cloud, tmp_path: Path) -> None:
     shutil.chown(socket_folder, "frr", "frr")
     config = socket_folder / "frr.conf"  # FRR runs as a user of its own
     config.write_text(given("frr.conf"))
-    common = ("--vty_socket", socket_folder, "-z", socket_folder / "zserv.api", "-u", "frr", "-g", "frr", "--log", "stdout")
+    common = (
+        "--vty_socket",
+        socket_folder,
+        "-z",
+        socket_folder / "zserv.api",
+        "-u",
+        "frr",
+        "-g",
+        "frr",
+        "--log",
+        "stdout",
+    )
     zebra = ("/usr/lib/frr/zebra", "-i", socket_folder / "zebra.pid", *common)
     bgpd = ("/usr/lib/frr/bgpd", "-f", config, "-i", socket_folder / "bgpd.pid", *common)
     with running(cloud, tmp_path / "zebra.log", *zebra), running(cloud, tmp_path / "bgpd.log", *bgpd):

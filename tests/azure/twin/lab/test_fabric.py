@@ -1,4 +1,7 @@
-"""The data path: a packet crosses the fabric if and only if Azure's rules say so. Real kernel, real BIRD on every side."""
+"""The data path: a packet crosses the fabric if and only if Azure's rules say so.
+
+Real kernel, real BIRD on every side.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.azure.twin.lab.cloud import ADDRESSES, INSTANCES, NETWORK, NODES, Cloud
+from tests.azure.twin.lab.cloud import ADDRESSES, INSTANCES, NODES, Cloud
 
 pytestmark = [pytest.mark.netns, pytest.mark.xdist_group("azure-twin"), pytest.mark.timeout(240)]
 
@@ -31,7 +34,10 @@ def set_forwarding(cloud: Cloud, vm: str, *, on: bool) -> None:
 def set_table(cloud: Cloud, routes: dict[str, str], *, propagate: bool) -> None:
     """The whole table in one PUT."""
     named = [
-        {"name": f"r{index}", "properties": {"addressPrefix": prefix, "nextHopType": "VirtualAppliance", "nextHopIpAddress": hop}}
+        {
+            "name": f"r{index}",
+            "properties": {"addressPrefix": prefix, "nextHopType": "VirtualAppliance", "nextHopIpAddress": hop},
+        }
         for index, (prefix, hop) in enumerate(routes.items())
     ]
     properties = {"disableBgpRoutePropagation": not propagate, "routes": named}
@@ -39,11 +45,11 @@ def set_table(cloud: Cloud, routes: dict[str, str], *, propagate: bool) -> None:
 
 
 def azure_says(*, udr: str, held: tuple[int, ...], propagate: bool, prefix: str, a: bool, b: bool) -> bool:
-    """The rules in words: a UDR wins; BGP counts where propagated, outside of the VNet, on the instance that this NIC hears."""
-    if udr != "none":
-        arrives = udr == "right"
-    else:
-        arrives = propagate and prefix == OUTSIDE and 0 in held
+    """The rules in words: a UDR wins.
+
+    BGP counts where propagated, outside of the VNet, on the instance that this NIC hears.
+    """
+    arrives = udr == "right" if udr != "none" else propagate and prefix == OUTSIDE and 0 in held
     return arrives and a and b
 
 
@@ -195,4 +201,3 @@ def test_effective_routes_show_the_beaten_bgp_route_and_what_the_route_command_s
     cloud.arm("DELETE", "routeTables/rt1/routes/r")
     answer = cloud.http("GET", "/twin/route", **{"from": "a", "to": POD[OUTSIDE]})[1]["answer"]
     assert answer == f"by VirtualNetworkGateway route {OUTSIDE} (VirtualNetworkGateway) of a to b (10.42.1.5)"
-    assert NETWORK

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from lab.netns import wait_for
 
+from lab.netns import wait_for
 from tests.azure.twin.lab.cloud import ADDRESSES, INSTANCES, NODES, Cloud
 
 pytestmark = [pytest.mark.netns, pytest.mark.xdist_group("azure-twin"), pytest.mark.timeout(180)]
@@ -35,7 +35,7 @@ def test_routes_are_reflected_with_the_instance_as_next_hop_and_never_to_their_s
 
 def test_what_is_learned_and_advertised_is_told_by_instance(cloud: Cloud) -> None:
     cloud.bird("b")
-    cloud.bird("a", [BLOCK], extra=f"if proto = \"static1\" then bgp_next_hop = {ADDRESSES['c']};")
+    cloud.bird("a", [BLOCK], extra=f'if proto = "static1" then bgp_next_hop = {ADDRESSES["c"]};')
     cloud.until("both hold it", lambda: all(cloud.holds(index) for index in (0, 1)))
     cloud.birdc("a", "disable r1")
     cloud.until("instance 1 lost it", lambda: not cloud.holds(1))
@@ -88,7 +88,9 @@ def test_strangers_and_wrong_numbers_get_no_session(build: Callable[..., Cloud])
     assert {prefix for prefix, _ in cloud.holds(0)} == {"192.168.2.0/26"}
 
 
-def test_re_advertising_more_than_half_of_the_limit_ends_the_session_and_the_others_stay(build: Callable[..., Cloud]) -> None:
+def test_re_advertising_more_than_half_of_the_limit_ends_the_session_and_the_others_stay(
+    build: Callable[..., Cloud],
+) -> None:
     cloud = build(NODES + "limits: {routes_per_peer: 20, burst_window: 500ms, limit_reconnect: 1s}\n")
     cloud.bird("b", [BLOCK.replace("192.168", "10.99")])
     cloud.bird("a", blocks(11))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,20 @@ from hypothesis import strategies as st
 
 @pytest.mark.parametrize(
     ("text", "word"),
-    [("", "mapping"), ("- a", "mapping"), ("a: b", "unknown field"), ("timing: {preset: quick}", "neither azure nor fast"),
-     ("timing: {route: soon}", "timing"), ("listen: 5", "listen"), ("vms: [{name: a}, {name: A}]", "same name"),
-     ("vms: [{name: a, identities: [nobody]}]", "unknown identities"), ("limits: {bgp_peers: many}", "bgp_peers"),
-     ("rules: {instance_share: coin}", "coin"), ("a: [", "YAML")],
-)  # fmt: skip
+    [
+        ("", "mapping"),
+        ("- a", "mapping"),
+        ("a: b", "unknown field"),
+        ("timing: {preset: quick}", "neither azure nor fast"),
+        ("timing: {route: soon}", "timing"),
+        ("listen: 5", "listen"),
+        ("vms: [{name: a}, {name: A}]", "same name"),
+        ("vms: [{name: a, identities: [nobody]}]", "unknown identities"),
+        ("limits: {bgp_peers: many}", "bgp_peers"),
+        ("rules: {instance_share: coin}", "coin"),
+        ("a: [", "YAML"),
+    ],
+)
 def test_a_wrong_file_is_refused_with_the_place(text: str, word: str) -> None:
     with pytest.raises(ConfigError, match=word):
         parse(text)
@@ -25,14 +35,12 @@ def test_a_wrong_file_is_refused_with_the_place(text: str, word: str) -> None:
 
 @given(st.text(max_size=80))
 def test_no_text_makes_the_parser_fail_otherwise(text: str) -> None:
-    try:
+    with contextlib.suppress(ConfigError):
         parse(text)
-    except ConfigError:
-        pass
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="none.yaml"):
+    with pytest.raises(ConfigError, match=r"none\.yaml"):
         load(tmp_path / "none.yaml")
 
 

@@ -31,7 +31,8 @@ class World:
 class Put:
     """One resource about to be written.
 
-    ``siblings``: the children of its parent by name, as they will be; ``parent``: the parent's properties, as they will be.
+    ``siblings``: the children of its parent by name, as they will be; ``parent``: the parent's properties, as they
+    will be.
     """
 
     resource_id: str
@@ -102,12 +103,14 @@ def network(prefix: str, resource_id: str) -> ipaddress.IPv4Network | ipaddress.
     except ValueError:
         raise bad_request(
             "InvalidAddressPrefixFormat",
-            f"Address prefix {prefix} of resource {resource_id} is not formatted correctly. It should follow CIDR notation, "
+            f"Address prefix {prefix} of resource {resource_id} is not formatted correctly. It should "
+            "follow CIDR notation, "
             "for example 10.0.0.0/24.",
         ) from None
     raise bad_request(
         "InvalidCIDRNotation",
-        f"The address prefix {prefix} in resource {resource_id} has an invalid CIDR notation. For the given prefix length, "
+        f"The address prefix {prefix} in resource {resource_id} has an invalid CIDR notation. For the given "
+        "prefix length, "
         f"the address prefix should be {right}.",
     )
 
@@ -126,7 +129,8 @@ def referenced(world: World, reference: str, by: str, operation: str) -> Resourc
     if found is None:
         raise bad_request(
             "InvalidResourceReference",
-            f"Resource {reference} referenced by resource {by} was not found. Please make sure that the referenced resource "
+            f"Resource {reference} referenced by resource {by} was not found. Please make sure that the "
+            "referenced resource "
             "exists, and that both resources are in the same region.",
         )
     holder = world.operations.holder(found.key)
@@ -135,8 +139,10 @@ def referenced(world: World, reference: str, by: str, operation: str) -> Resourc
         operation = operation if holder is None else holder.name
         raise retryable(
             "ReferencedResourceNotProvisioned",
-            f"Cannot proceed with operation because resource {found.id} used by resource {by} is not in Succeeded state. "
-            f"Resource is in {state} state and the last operation that updated/is updating the resource is {operation}.",
+            f"Cannot proceed with operation because resource {found.id} used by resource {by} is not in "
+            "Succeeded state. "
+            f"Resource is in {state} state and the last operation that updated/is updating the resource is "
+            f"{operation}.",
             None,
         )
     return found

@@ -1,6 +1,7 @@
 """Route Server as ARM sees it: a virtualHub, its ipConfiguration, its bgpConnections.
 
-Serial, slow, PUT-only. The hub is ``Succeeded`` long before its ``routingState`` is ``Provisioned`` and its addresses are there.
+Serial, slow, PUT-only. The hub is ``Succeeded`` long before its ``routingState`` is ``Provisioned`` and its addresses
+are there.
 """
 
 from __future__ import annotations
@@ -96,7 +97,8 @@ def check_ip(world: World, put: Put) -> Json:
     if prefix.prefixlen > world.settings.rules.route_server_subnet:
         raise bad_request(
             "InvalidSubnetSize",
-            f"{subnet.id} is a /{prefix.prefixlen}; Route Server needs a /{world.settings.rules.route_server_subnet} or larger.",
+            f"{subnet.id} is a /{prefix.prefixlen}; Route Server needs a "
+            f"/{world.settings.rules.route_server_subnet} or larger.",
         )
     if spec.public_ip_address is None:
         raise bad_request("PublicIPAddressRequired", f"{put.resource_id} needs a publicIPAddress (Standard, static).")
@@ -116,13 +118,15 @@ def check_connection(world: World, put: Put) -> Json:
     if routing_state(world, hub) != "Provisioned":
         raise bad_request(
             "HubBgpConnectionParentHubMustHaveProvisionedRoutingState",
-            f"Hub Bgp connection {put.name} cannot be created or updated because its parent hub {ids.last(hub)} must have "
+            f"Hub Bgp connection {put.name} cannot be created or updated because its parent hub "
+            f"{ids.last(hub)} must have "
             "RoutingState Provisioned.",
         )
     if not 1 <= spec.peer_asn <= 65535 or spec.peer_asn in RESERVED:
         raise bad_request(
             "InvalidPeerAsn",
-            f"Peer ASN {spec.peer_asn} of {put.resource_id} cannot be used: it must be a 16-bit ASN that neither Azure nor IANA "
+            f"Peer ASN {spec.peer_asn} of {put.resource_id} cannot be used: it must be a 16-bit ASN that "
+            "neither Azure nor IANA "
             "reserves.",
         )
     peer = str(address(spec.peer_ip, put.resource_id, "InvalidPeerIp"))
@@ -141,7 +145,10 @@ def check_connection(world: World, put: Put) -> Json:
 
 
 def show_connection(world: World, connection: Resource) -> Json:
-    """``connectionState`` left empty, as Azure does; an older api-version does not see a route map, and a PUT erases it."""
+    """``connectionState`` left empty, as Azure does.
+
+    An older api-version does not see a route map, and a PUT erases it.
+    """
     shown: Json = {"connectionState": ""}
     if world.version < ROUTE_MAPS and "routingConfiguration" in connection.properties:
         shown["routingConfiguration"] = None
@@ -167,18 +174,44 @@ def _joins(put: Put) -> list[tuple[str, str]]:
 
 KINDS: Final = (
     Kind(
-        HUB, "VirtualHub", HubSpec, check_hub, show_hub, check_delete_hub, conflict="hub",
-        read_only=frozenset({
-            "provisioningState", "virtualRouterAsn", "virtualRouterIps", "routingState", "bgpConnections", "ipConfigurations",
-        }),
+        HUB,
+        "VirtualHub",
+        HubSpec,
+        check_hub,
+        show_hub,
+        check_delete_hub,
+        conflict="hub",
+        read_only=frozenset(
+            {
+                "provisioningState",
+                "virtualRouterAsn",
+                "virtualRouterIps",
+                "routingState",
+                "bgpConnections",
+                "ipConfigurations",
+            }
+        ),
     ),
     Kind(
-        IP, "HubVirtualRouterIpConfiguration", HubIpConfigurationSpec, check_ip, joins=_joins, lock="parent", conflict="hub",
+        IP,
+        "HubVirtualRouterIpConfiguration",
+        HubIpConfigurationSpec,
+        check_ip,
+        joins=_joins,
+        lock="parent",
+        conflict="hub",
         seconds=lambda timing: timing.route_server,
     ),
     Kind(
-        CONNECTION, "HubBgpConnection", BgpConnectionSpec, check_connection, show_connection, lock="parent", conflict="hub",
-        seconds=lambda timing: timing.bgp_connection, delete_seconds=lambda timing: timing.bgp_connection_delete,
+        CONNECTION,
+        "HubBgpConnection",
+        BgpConnectionSpec,
+        check_connection,
+        show_connection,
+        lock="parent",
+        conflict="hub",
+        seconds=lambda timing: timing.bgp_connection,
+        delete_seconds=lambda timing: timing.bgp_connection_delete,
         read_only=frozenset({"provisioningState", "connectionState"}),
     ),
-)  # fmt: skip
+)

@@ -46,17 +46,21 @@ def check_subnet(world: World, put: Put) -> Json:
     space = [network(each, put.resource_id) for each in vnet]
     if space and not any(prefix.version == each.version and prefix.subnet_of(each) for each in space):  # type: ignore[arg-type]  # one family, just compared
         raise bad_request(
-            "NetcfgInvalidSubnet", f"Subnet '{put.name}' is not valid because its IP address range is outside the IP address range "
-            f"of virtual network '{ids.last(ids.parent(put.resource_id))}'."
-        )  # fmt: skip
+            "NetcfgInvalidSubnet",
+            f"Subnet '{put.name}' is not valid because its IP address range is outside the IP address range "
+            f"of virtual network '{ids.last(ids.parent(put.resource_id))}'.",
+        )
     for name, other in put.siblings.items():
-        if isinstance(other, SubnetSpec) and name.lower() != put.name.lower() and prefix.overlaps(
-            network(other.prefix, put.resource_id)
-        ):  # fmt: skip
+        if (
+            isinstance(other, SubnetSpec)
+            and name.lower() != put.name.lower()
+            and prefix.overlaps(network(other.prefix, put.resource_id))
+        ):
             raise bad_request(
-                "NetcfgSubnetRangesOverlap", f"Subnet '{put.name}' is not valid because its IP address range overlaps with that of "
-                f"an existing subnet in virtual network '{ids.last(ids.parent(put.resource_id))}'."
-            )  # fmt: skip
+                "NetcfgSubnetRangesOverlap",
+                f"Subnet '{put.name}' is not valid because its IP address range overlaps with that of "
+                f"an existing subnet in virtual network '{ids.last(ids.parent(put.resource_id))}'.",
+            )
     if spec.route_table is not None:
         referenced(world, spec.route_table.id, put.resource_id, "PutRouteOperation")
     if put.name.lower() == ROUTE_SERVER_SUBNET.lower():
@@ -112,7 +116,10 @@ def check_delete_vnet(world: World, vnet: Resource) -> None:
 
 
 def check_peering(world: World, put: Put) -> Json:
-    """The other VNet exists and does not overlap; ``useRemoteGateways`` wants a Route Server (or gateway) over there."""
+    """The other VNet exists and does not overlap.
+
+    ``useRemoteGateways`` wants a Route Server (or gateway) over there.
+    """
     spec = put.spec
     assert isinstance(spec, PeeringSpec)  # noqa: S101  # the registry pairs them
     remote = referenced(world, spec.remote_virtual_network.id, put.resource_id, "PutVirtualNetworkOperation")
@@ -121,7 +128,8 @@ def check_peering(world: World, put: Put) -> Json:
     if any(network(a, put.resource_id).overlaps(network(b, remote.id)) for a in here for b in there):
         raise bad_request(
             "VnetAddressSpacesOverlap",
-            f"Cannot create or update peering {put.resource_id}. Virtual networks {ids.parent(put.resource_id)} and {remote.id} "
+            f"Cannot create or update peering {put.resource_id}. Virtual networks "
+            f"{ids.parent(put.resource_id)} and {remote.id} "
             "cannot be peered because their address spaces overlap.",
         )
     if spec.use_remote_gateways and not any(
@@ -158,18 +166,38 @@ def _joins(put: Put) -> list[tuple[str, str]]:
 
 KINDS: Final = (
     Kind(
-        VNET, "VirtualNetwork", VirtualNetworkSpec, check_vnet, check_delete=check_delete_vnet,
+        VNET,
+        "VirtualNetwork",
+        VirtualNetworkSpec,
+        check_vnet,
+        check_delete=check_delete_vnet,
         inline={"subnets": SUBNET, "virtualNetworkPeerings": PEERING},
-        seconds=lambda timing: timing.virtual_network, effect=lambda timing: timing.nic_effect,
+        seconds=lambda timing: timing.virtual_network,
+        effect=lambda timing: timing.nic_effect,
     ),
     Kind(
-        SUBNET, "Subnet", SubnetSpec, check_subnet, show_subnet, check_delete_subnet, _joins, lock="parent",
-        seconds=lambda timing: timing.virtual_network, effect=lambda timing: timing.nic_effect,
+        SUBNET,
+        "Subnet",
+        SubnetSpec,
+        check_subnet,
+        show_subnet,
+        check_delete_subnet,
+        _joins,
+        lock="parent",
+        seconds=lambda timing: timing.virtual_network,
+        effect=lambda timing: timing.nic_effect,
         read_only=frozenset({"provisioningState", "ipConfigurations"}),
     ),
     Kind(
-        PEERING, "VirtualNetworkPeering", PeeringSpec, check_peering, show_peering, joins=_joins, lock="parent",
-        seconds=lambda timing: timing.virtual_network, effect=lambda timing: timing.nic_effect,
+        PEERING,
+        "VirtualNetworkPeering",
+        PeeringSpec,
+        check_peering,
+        show_peering,
+        joins=_joins,
+        lock="parent",
+        seconds=lambda timing: timing.virtual_network,
+        effect=lambda timing: timing.nic_effect,
         read_only=frozenset({"provisioningState", "peeringState", "peeringSyncLevel", "resourceGuid"}),
     ),
-)  # fmt: skip
+)

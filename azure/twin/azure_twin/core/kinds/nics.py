@@ -80,8 +80,10 @@ def _address(world: World, put: Put, each: IpConfiguration) -> str:
             f"Private static IP address {wanted} falls within reserved IP range of subnet {prefix}.",
         )
     if wanted in used:
-        raise bad_request("PrivateIPAddressIsAllocated", f"IP configuration {each.name} is using the private IP address {wanted} "
-                          "which is already allocated.")  # fmt: skip
+        raise bad_request(
+            "PrivateIPAddressIsAllocated",
+            f"IP configuration {each.name} is using the private IP address {wanted} which is already allocated.",
+        )
     return str(found)
 
 
@@ -126,8 +128,15 @@ def _joins(put: Put) -> list[tuple[str, str]]:
 
 KINDS: Final = (
     Kind(
-        NIC, "NetworkInterface", NicSpec, check, show, check_delete, _joins,
-        seconds=lambda timing: timing.network_interface, effect=lambda timing: timing.nic_effect,
+        NIC,
+        "NetworkInterface",
+        NicSpec,
+        check,
+        show,
+        check_delete,
+        _joins,
+        seconds=lambda timing: timing.network_interface,
+        effect=lambda timing: timing.nic_effect,
         read_only=frozenset({"provisioningState", "resourceGuid", "virtualMachine", "macAddress"}),
     ),
-)  # fmt: skip
+)

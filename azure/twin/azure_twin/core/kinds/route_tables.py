@@ -1,4 +1,7 @@
-"""Route tables and routes: one object to the provider, hence one lock, one ETag, and a whole-table PUT that replaces all."""
+"""Route tables and routes.
+
+One object to the provider, hence one lock, one ETag, and a whole-table PUT that replaces all.
+"""
 
 from __future__ import annotations
 

@@ -18,7 +18,9 @@ RECORDED = Path(__file__).parents[2] / "az-requests.jsonl"
 
 
 def test_every_recorded_request_of_az_is_answered_with_success(configured: Callable[..., Client]) -> None:
-    client = configured(base="resource_group: other\ntiming: fast\nrules: {effective_routes_need_vm: false}\nfabric: {mode: none}\n")
+    client = configured(
+        base="resource_group: other\ntiming: fast\nrules: {effective_routes_need_vm: false}\nfabric: {mode: none}\n"
+    )
     for line in RECORDED.read_text().splitlines():
         sent = json.loads(line)
         if not sent["path"].startswith("/subscriptions"):
@@ -58,7 +60,9 @@ def test_a_token_expires_with_time_and_on_demand(client: Client) -> None:
 
 
 def test_paths_are_compared_without_regard_to_case(client: Client) -> None:
-    answer = client.ask("GET", f"/SUBSCRIPTIONS/{SUBSCRIPTION}/resourcegroups/RG1/PROVIDERS/microsoft.network/ROUTETABLES/RT1")
+    answer = client.ask(
+        "GET", f"/SUBSCRIPTIONS/{SUBSCRIPTION}/resourcegroups/RG1/PROVIDERS/microsoft.network/ROUTETABLES/RT1"
+    )
     assert answer.status == 200
     assert body(answer)["id"] == f"{NETWORK}/routeTables/rt1"
 
@@ -88,10 +92,22 @@ def test_missing_things_are_missing_in_azures_words(client: Client) -> None:
 
 @pytest.mark.parametrize(
     "raw",
-    [b"", b"{", b"[]", b"null", b'"x"', b"\xff\xfe", b"[" * 100_000, b'{"properties": []}', b'{"tags": {"a": 1}}',
-     b'{"location": 5}', b'{"properties": {"routes": 5}}', b'{"properties": {"routes": [5]}}',
-     b'{"properties": {"disableBgpRoutePropagation": "yes"}}'],
-)  # fmt: skip
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'"x"',
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"properties": []}',
+        b'{"tags": {"a": 1}}',
+        b'{"location": 5}',
+        b'{"properties": {"routes": 5}}',
+        b'{"properties": {"routes": [5]}}',
+        b'{"properties": {"disableBgpRoutePropagation": "yes"}}',
+    ],
+)
 def test_a_body_of_the_wrong_shape_is_400_and_changes_nothing(client: Client, raw: bytes) -> None:
     before = client.twin.arm.store.version
     answer = client.ask("PUT", "routeTables/rt1", raw=raw)
@@ -105,19 +121,44 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
-PLACES = st.sampled_from([
-    "routeTables/rt1", "routeTables/rt1/routes/r", "virtualNetworks/v", "virtualNetworks/vnet1/subnets/s",
-    "virtualNetworks/vnet1/virtualNetworkPeerings/p", "virtualHubs/h", "virtualHubs/rs1/ipConfigurations/x",
-    "virtualHubs/rs1/bgpConnections/c", "networkInterfaces/n", "publicIPAddresses/p",
-])  # fmt: skip
-NAMES = st.sampled_from([
-    "addressPrefix", "nextHopType", "nextHopIpAddress", "addressSpace", "subnets", "routes", "peerIp", "peerAsn", "subnet",
-    "ipConfigurations", "enableIPForwarding", "routeTable", "remoteVirtualNetwork", "publicIPAddress",
-])  # fmt: skip
+PLACES = st.sampled_from(
+    [
+        "routeTables/rt1",
+        "routeTables/rt1/routes/r",
+        "virtualNetworks/v",
+        "virtualNetworks/vnet1/subnets/s",
+        "virtualNetworks/vnet1/virtualNetworkPeerings/p",
+        "virtualHubs/h",
+        "virtualHubs/rs1/ipConfigurations/x",
+        "virtualHubs/rs1/bgpConnections/c",
+        "networkInterfaces/n",
+        "publicIPAddresses/p",
+    ]
+)
+NAMES = st.sampled_from(
+    [
+        "addressPrefix",
+        "nextHopType",
+        "nextHopIpAddress",
+        "addressSpace",
+        "subnets",
+        "routes",
+        "peerIp",
+        "peerAsn",
+        "subnet",
+        "ipConfigurations",
+        "enableIPForwarding",
+        "routeTable",
+        "remoteVirtualNetwork",
+        "publicIPAddress",
+    ]
+)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
-@given(place=PLACES, properties=st.dictionaries(NAMES, JSON, max_size=4), method=st.sampled_from(["PUT", "PATCH", "POST"]))
+@given(
+    place=PLACES, properties=st.dictionaries(NAMES, JSON, max_size=4), method=st.sampled_from(["PUT", "PATCH", "POST"])
+)
 def test_no_body_makes_the_core_fail(client: Client, place: str, properties: dict[str, object], method: str) -> None:
     answer = client.ask(method, place, {"location": "westeurope", "properties": properties})
     assert answer.status < 500
@@ -127,12 +168,31 @@ def test_no_body_makes_the_core_fail(client: Client, place: str, properties: dic
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
 @given(
     path=st.lists(
-        st.sampled_from(["subscriptions", SUBSCRIPTION, "resourceGroups", "rg1", "providers", "Microsoft.Network", "routeTables",
-                         "rt1", "routes", "%00", "..", "%2F", "", "locations", "usages", "operations", "x" * 300]),
+        st.sampled_from(
+            [
+                "subscriptions",
+                SUBSCRIPTION,
+                "resourceGroups",
+                "rg1",
+                "providers",
+                "Microsoft.Network",
+                "routeTables",
+                "rt1",
+                "routes",
+                "%00",
+                "..",
+                "%2F",
+                "",
+                "locations",
+                "usages",
+                "operations",
+                "x" * 300,
+            ]
+        ),
         max_size=12,
     ),
     method=st.sampled_from(["GET", "PUT", "DELETE", "POST", "HEAD", "OPTIONS", "BREW"]),
-)  # fmt: skip
+)
 def test_no_path_makes_the_core_fail(client: Client, path: list[str], method: str) -> None:
     answer = client.twin.arm.handle(
         Request(method, "/" + "/".join(path), {"api-version": "2025-07-01"}, {}, b"{}"), client.time, itself=True
@@ -143,7 +203,7 @@ def test_no_path_makes_the_core_fail(client: Client, path: list[str], method: st
 def test_usages_tell_the_limit_of_a_route_table(configured: Callable[..., Client]) -> None:
     client = configured(extra="limits: {routes_per_table: 42}\n")
     answer = client.ask("GET", f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Network/locations/westeurope/usages")
-    rows = {each["name"]["value"]: each for each in body(answer)["value"]}  # type: ignore[attr-defined,index]  # JSON
+    rows = {each["name"]["value"]: each for each in body(answer)["value"]}  # type: ignore[attr-defined]  # JSON
     assert rows["RoutesPerRouteTable"]["limit"] == 42
 
 

@@ -42,8 +42,8 @@ def test_withdrawals_and_a_lost_session_make_room() -> None:
 
 
 @given(
-    st.lists(st.tuples(st.lists(st.integers(0, 30), max_size=12), st.lists(st.integers(0, 30), max_size=12), st.floats(0, 3))),
-    st.integers(1, 40),
+    st.lists(st.tuples(st.lists(st.integers(0, 30), max_size=12), st.lists(st.integers(0, 30), max_size=12),
+    st.floats(0, 3))), st.integers(1, 40),
 )  # fmt: skip
 def test_it_never_counts_less_than_what_is_held(updates: list[tuple[list[int], list[int], float]], limit: int) -> None:
     count, now, held = PeerCount(limit, 1.0), 0.0, set[str]()

@@ -15,28 +15,57 @@ from hypothesis import strategies as st
 
 from tests.azure.twin.arm_client import NETWORK, Client
 
-PREFIXES = ["192.168.1.0/24", "192.168.1.0/26", "10.42.1.128/25", "10.42.0.0/16", "0.0.0.0/0", "10.0.0.0/8", "172.20.0.0/16"]
-TARGETS = ["192.168.1.1", "192.168.1.200", "10.42.1.4", "10.42.1.200", "8.8.8.8", "172.20.1.1", "10.9.9.9", "100.64.0.1"]
+PREFIXES = [
+    "192.168.1.0/24",
+    "192.168.1.0/26",
+    "10.42.1.128/25",
+    "10.42.0.0/16",
+    "0.0.0.0/0",
+    "10.0.0.0/8",
+    "172.20.0.0/16",
+]
+TARGETS = [
+    "192.168.1.1",
+    "192.168.1.200",
+    "10.42.1.4",
+    "10.42.1.200",
+    "8.8.8.8",
+    "172.20.1.1",
+    "10.9.9.9",
+    "100.64.0.1",
+]
 
 
 def set_routes(client: Client, prefixes: list[str], *, propagate: bool = True) -> None:
     routes = [
-        {"name": f"r{at}", "properties": {"addressPrefix": each, "nextHopType": "VirtualAppliance", "nextHopIpAddress": "10.42.1.5"}}
+        {
+            "name": f"r{at}",
+            "properties": {"addressPrefix": each, "nextHopType": "VirtualAppliance", "nextHopIpAddress": "10.42.1.5"},
+        }
         for at, each in enumerate(prefixes)
     ]
     client.time += 10  # the write bucket fills again
-    answer = client.ask("PUT", "routeTables/rt1", {"location": "westeurope", "properties": {
-        "routes": routes, "disableBgpRoutePropagation": not propagate}})  # fmt: skip
+    answer = client.ask(
+        "PUT",
+        "routeTables/rt1",
+        {"location": "westeurope", "properties": {"routes": routes, "disableBgpRoutePropagation": not propagate}},
+    )
     assert answer.status == 200
 
 
 def oracle(target: str, user: list[str], learned: list[str], *, propagate: bool) -> str:
     """In Azure's words: the longest prefix; then user, then BGP (never inside the VNet), then system."""
     address = ipaddress.ip_address(target)
-    vnet = ipaddress.ip_network("10.42.0.0/16")
-    system = {"10.42.0.0/16": "VnetLocal", "0.0.0.0/0": "Internet", "10.0.0.0/8": "None", "172.16.0.0/12": "None",
-              "192.168.0.0/16": "None", "100.64.0.0/10": "None"}  # fmt: skip
-    usable = [each for each in learned if not ipaddress.ip_network(each).subnet_of(vnet)] if propagate else []  # type: ignore[type-var]  # both IPv4
+    vnet = ipaddress.IPv4Network("10.42.0.0/16")
+    system = {
+        "10.42.0.0/16": "VnetLocal",
+        "0.0.0.0/0": "Internet",
+        "10.0.0.0/8": "None",
+        "172.16.0.0/12": "None",
+        "192.168.0.0/16": "None",
+        "100.64.0.0/10": "None",
+    }
+    usable = [each for each in learned if not ipaddress.IPv4Network(each).subnet_of(vnet)] if propagate else []
     candidates = [(each, 2, "User") for each in user] + [(each, 1, "BGP") for each in usable]
     candidates += [(each, 0, kind) for each, kind in system.items()]
     fitting = [each for each in candidates if address in ipaddress.ip_network(each[0])]
@@ -45,9 +74,10 @@ def oracle(target: str, user: list[str], learned: list[str], *, propagate: bool)
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=120, deadline=None)
 @given(
-    user=st.lists(st.sampled_from(PREFIXES), unique=True), learned=st.lists(st.sampled_from(PREFIXES), unique=True),
+    user=st.lists(st.sampled_from(PREFIXES), unique=True),
+    learned=st.lists(st.sampled_from(PREFIXES), unique=True),
     propagate=st.booleans(),
-)  # fmt: skip
+)
 def test_every_packet_follows_the_documented_order(
     client: Client, user: list[str], learned: list[str], *, propagate: bool
 ) -> None:
@@ -77,9 +107,17 @@ def test_a_beaten_bgp_route_is_listed_as_invalid_or_hidden(client: Client) -> No
 
 def test_a_spoke_hears_the_route_server_only_when_it_is_lent(client: Client) -> None:
     spoke = f"{NETWORK}/virtualNetworks/spoke"
-    client.ask("PUT", "virtualNetworks/spoke", {"location": "westeurope", "properties": {
-        "addressSpace": {"addressPrefixes": ["10.50.0.0/16"]},
-        "subnets": [{"name": "s", "properties": {"addressPrefix": "10.50.1.0/24"}}]}})  # fmt: skip
+    client.ask(
+        "PUT",
+        "virtualNetworks/spoke",
+        {
+            "location": "westeurope",
+            "properties": {
+                "addressSpace": {"addressPrefixes": ["10.50.0.0/16"]},
+                "subnets": [{"name": "s", "properties": {"addressPrefix": "10.50.1.0/24"}}],
+            },
+        },
+    )
     held = {"192.168.1.0/24": (Learned("192.168.1.0/24", "10.42.1.4", "10.42.1.4", (1,)),)}
 
     def sources() -> set[str]:
@@ -88,10 +126,21 @@ def test_a_spoke_hears_the_route_server_only_when_it_is_lent(client: Client) -> 
         return {row.source for row in effective_routes(client.twin.arm.effective, subnet, held)}
 
     for lends in (False, True):
-        client.ask("PUT", "virtualNetworks/vnet1/virtualNetworkPeerings/p", {"properties": {
-            "remoteVirtualNetwork": {"id": spoke}, "allowGatewayTransit": lends}})  # fmt: skip
-        client.ask("PUT", "virtualNetworks/spoke/virtualNetworkPeerings/p", {"properties": {
-            "remoteVirtualNetwork": {"id": f"{NETWORK}/virtualNetworks/vnet1"}, "useRemoteGateways": lends}})  # fmt: skip
+        client.ask(
+            "PUT",
+            "virtualNetworks/vnet1/virtualNetworkPeerings/p",
+            {"properties": {"remoteVirtualNetwork": {"id": spoke}, "allowGatewayTransit": lends}},
+        )
+        client.ask(
+            "PUT",
+            "virtualNetworks/spoke/virtualNetworkPeerings/p",
+            {
+                "properties": {
+                    "remoteVirtualNetwork": {"id": f"{NETWORK}/virtualNetworks/vnet1"},
+                    "useRemoteGateways": lends,
+                }
+            },
+        )
         assert ("VirtualNetworkGateway" in sources()) is lends
 
 
@@ -133,7 +182,9 @@ def test_a_next_hop_that_no_nic_has_or_that_is_out_of_reach_is_silence(client: C
 def test_the_sentence_of_a_packet_says_by_which_route_to_whom_or_why_not(client: Client) -> None:
     made = planner(client, Rules(), [["192.168.1.0/24"], ["192.168.1.0/24"]])
     assert explain(made, "node-a", "192.168.1.1").endswith("to node-b (10.42.1.5)")
-    assert explain(made, "node-a", "node-b") == "by Default route 10.42.0.0/16 (VnetLocal) of node-a to node-b (10.42.1.5)"
+    assert (
+        explain(made, "node-a", "node-b") == "by Default route 10.42.0.0/16 (VnetLocal) of node-a to node-b (10.42.1.5)"
+    )
     assert "which no NIC has: dropped" in explain(made, "10.42.1.4", "10.42.1.77")
     assert explain(made, "node-a", "192.168.2.1").startswith("dropped by Default route 192.168.0.0/16 (None)")
     assert "neither an address" in explain(made, "nobody", "1.1.1.1")

@@ -22,8 +22,11 @@ def state(client: Client, name: str) -> object:
 
 
 def test_a_hub_is_succeeded_long_before_it_has_addresses(configured: Callable[..., Client]) -> None:
-    client = configured(timing="azure", base="timing: {TIMING}\nfabric: {mode: none}\nvirtual_networks:\n"
-                        "- {name: v, address_space: [10.0.0.0/16], subnets: [{name: RouteServerSubnet, prefix: 10.0.0.0/26}]}\n")  # fmt: skip
+    client = configured(
+        timing="azure",
+        base="timing: {TIMING}\nfabric: {mode: none}\nvirtual_networks:\n"
+        "- {name: v, address_space: [10.0.0.0/16], subnets: [{name: RouteServerSubnet, prefix: 10.0.0.0/26}]}\n",
+    )
     client.ask("PUT", "publicIPAddresses/ip", {"location": "westeurope"})
     client.ask("PUT", "virtualHubs/rs1", {"location": "westeurope", "properties": {"sku": "Standard"}})
     client.settle(5)
@@ -31,9 +34,16 @@ def test_a_hub_is_succeeded_long_before_it_has_addresses(configured: Callable[..
     assert (hub["provisioningState"], hub["routingState"], hub["virtualRouterIps"]) == ("Succeeded", "None", [])  # type: ignore[index]  # JSON
     early = peer(client, "a")
     assert (early.status, code(early)) == (400, "HubBgpConnectionParentHubMustHaveProvisionedRoutingState")
-    made = client.ask("PUT", "virtualHubs/rs1/ipConfigurations/Default", {"properties": {
-        "subnet": {"id": client.twin.arm.store.get(f"{NET}/virtualNetworks/v/subnets/RouteServerSubnet").id},  # type: ignore[union-attr]  # it is there
-        "publicIPAddress": {"id": f"{NET}/publicIPAddresses/ip"}}})  # fmt: skip
+    made = client.ask(
+        "PUT",
+        "virtualHubs/rs1/ipConfigurations/Default",
+        {
+            "properties": {
+                "subnet": {"id": client.twin.arm.store.get(f"{NET}/virtualNetworks/v/subnets/RouteServerSubnet").id},  # type: ignore[union-attr]  # it is there
+                "publicIPAddress": {"id": f"{NET}/publicIPAddresses/ip"},
+            }
+        },
+    )
     assert made.status == 201
     hub = body(client.ask("GET", "virtualHubs/rs1"))["properties"]
     assert (hub["provisioningState"], hub["routingState"], hub["virtualRouterIps"]) == ("Succeeded", "Provisioning", [])  # type: ignore[index]  # JSON
@@ -42,7 +52,10 @@ def test_a_hub_is_succeeded_long_before_it_has_addresses(configured: Callable[..
     client.settle(911)
     hub = body(client.ask("GET", "virtualHubs/rs1"))["properties"]
     assert (hub["routingState"], hub["virtualRouterIps"], hub["virtualRouterAsn"]) == (  # type: ignore[index]  # JSON
-        "Provisioned", ["10.0.0.4", "10.0.0.5"], 65515)  # fmt: skip
+        "Provisioned",
+        ["10.0.0.4", "10.0.0.5"],
+        65515,
+    )
     assert peer(client, "a").status == 201
 
 
@@ -69,7 +82,9 @@ def test_parallel_writes_may_be_set_to_leave_no_trace(configured: Callable[..., 
     assert client.ask("GET", f"{CONNECTION}/b").status == 404
 
 
-@pytest.mark.parametrize("asn", [8074, 8075, 12076, 65515, 65517, 65520, 23456, 64496, 64511, 65535, 65551, 65536, 4200000000, 0, -1])
+@pytest.mark.parametrize(
+    "asn", [8074, 8075, 12076, 65515, 65517, 65520, 23456, 64496, 64511, 65535, 65551, 65536, 4200000000, 0, -1]
+)
 def test_reserved_and_32_bit_numbers_are_refused(client: Client, asn: int) -> None:
     answer = peer(client, "a", asn=asn)
     assert (answer.status, code(answer)) == (400, "InvalidPeerAsn")
@@ -116,15 +131,19 @@ def test_an_older_api_version_does_not_see_a_route_map_and_erases_it(client: Cli
 
 
 def test_the_subnet_must_be_route_servers_own_and_large_enough(configured: Callable[..., Client]) -> None:
-    client = configured(base="timing: fast\nfabric: {mode: none}\nvirtual_networks:\n- {name: v, address_space: [10.0.0.0/16], "
-                        "subnets: [{name: RouteServerSubnet, prefix: 10.0.0.0/27}, {name: other, prefix: 10.0.1.0/24}]}\n"
-                        "route_tables: [{name: rt1}]\n")  # fmt: skip
+    client = configured(
+        base="timing: fast\nfabric: {mode: none}\nvirtual_networks:\n- {name: v, address_space: [10.0.0.0/16], "
+        "subnets: [{name: RouteServerSubnet, prefix: 10.0.0.0/27}, {name: other, prefix: 10.0.1.0/24}]}\n"
+        "route_tables: [{name: rt1}]\n"
+    )
     client.ask("PUT", "publicIPAddresses/ip", {"location": "westeurope"})
     client.ask("PUT", "virtualHubs/rs1", {"location": "westeurope", "properties": {}})
 
     def put(subnet: str, **more: object) -> Response:
-        properties = {"subnet": {"id": f"{NET}/virtualNetworks/v/subnets/{subnet}"},
-                      "publicIPAddress": {"id": f"{NET}/publicIPAddresses/ip"}} | more  # fmt: skip
+        properties = {
+            "subnet": {"id": f"{NET}/virtualNetworks/v/subnets/{subnet}"},
+            "publicIPAddress": {"id": f"{NET}/publicIPAddresses/ip"},
+        } | more
         return client.ask("PUT", "virtualHubs/rs1/ipConfigurations/Default", {"properties": properties})
 
     assert code(put("other")) == "InvalidSubnetName"
@@ -137,9 +156,16 @@ def test_the_subnet_must_be_route_servers_own_and_large_enough(configured: Calla
 
 def test_a_second_route_server_in_a_vnet_is_refused(client: Client) -> None:
     client.ask("PUT", "virtualHubs/rs2", {"location": "westeurope", "properties": {}})
-    answer = client.ask("PUT", "virtualHubs/rs2/ipConfigurations/Default", {"properties": {
-        "subnet": {"id": f"{NET}/virtualNetworks/vnet1/subnets/RouteServerSubnet"},
-        "publicIPAddress": {"id": f"{NET}/publicIPAddresses/rs1-ip"}}})  # fmt: skip
+    answer = client.ask(
+        "PUT",
+        "virtualHubs/rs2/ipConfigurations/Default",
+        {
+            "properties": {
+                "subnet": {"id": f"{NET}/virtualNetworks/vnet1/subnets/RouteServerSubnet"},
+                "publicIPAddress": {"id": f"{NET}/publicIPAddresses/rs1-ip"},
+            }
+        },
+    )
     assert code(answer) == "VirtualNetworkAlreadyHasRouteServer"
 
 

@@ -18,14 +18,17 @@ identities:
 """
 
 
-def imds(client: Client, path: str, source: str = "10.42.1.5", headers: dict[str, str] | None = None, method: str = "GET",
-         data: bytes = b"", **query: str) -> Response:  # fmt: skip
+def imds(
+    client: Client, path: str, version: str, *, source: str = "10.42.1.5", headers: dict[str, str] | None = None,
+    method: str = "GET", data: bytes = b"", query: dict[str, str] | None = None,
+) -> Response:  # fmt: skip
     sent = {"metadata": "true"} if headers is None else headers
-    return client.twin.serve(Request(method, f"/metadata/{path}", query, sent, data, source=source), control=False)
+    asked = ({"api-version": version} if version else {}) | (query or {})
+    return client.twin.serve(Request(method, f"/metadata/{path}", asked, sent, data, source=source), control=False)
 
 
-def instance(client: Client, path: str = "instance", **more: str) -> Response:
-    return imds(client, path, **({"api-version": "2021-02-01"} | more))  # type: ignore[arg-type]  # query words
+def instance(client: Client, path: str = "instance", *, source: str = "10.42.1.5", **query: str) -> Response:
+    return imds(client, path, "2021-02-01", source=source, query=query)
 
 
 def test_the_source_address_says_which_vm_asks(client: Client) -> None:
@@ -42,11 +45,11 @@ def test_the_source_address_says_which_vm_asks(client: Client) -> None:
 
 
 def test_without_the_header_through_a_proxy_or_without_a_version_it_is_refused(client: Client) -> None:
-    assert imds(client, "instance", headers={}, **{"api-version": "2021-02-01"}).status == 400
+    assert imds(client, "instance", "2021-02-01", headers={}).status == 400
     forwarded = {"metadata": "true", "x-forwarded-for": "1.2.3.4"}
-    assert imds(client, "instance", headers=forwarded, **{"api-version": "2021-02-01"}).status == 400
-    assert imds(client, "instance").status == 400
-    assert imds(client, "other").status == 404
+    assert imds(client, "instance", "2021-02-01", headers=forwarded).status == 400
+    assert imds(client, "instance", "").status == 400
+    assert imds(client, "other", "2021-02-01").status == 404
 
 
 def test_five_a_second_from_one_vm_and_no_more(client: Client) -> None:
@@ -57,8 +60,8 @@ def test_five_a_second_from_one_vm_and_no_more(client: Client) -> None:
 
 
 def token(client: Client, **query: str) -> Response:
-    asked = {"api-version": "2018-02-01", "resource": "https://management.azure.com/"} | query
-    return imds(client, "identity/oauth2/token", **asked)  # type: ignore[arg-type]  # query words
+    asked = {"resource": "https://management.azure.com/"} | query
+    return imds(client, "identity/oauth2/token", "2018-02-01", query=asked)
 
 
 def test_a_token_has_what_clients_read_and_opens_arm(client: Client) -> None:
@@ -81,10 +84,12 @@ def test_of_several_identities_one_must_be_named(configured: Callable[..., Clien
 def test_scheduled_events_are_announced_acknowledged_and_end(client: Client) -> None:
     def events() -> dict[str, object]:
         client.time += 0.3
-        return body(imds(client, "scheduledevents", **{"api-version": "2020-07-01"}))
+        return body(imds(client, "scheduledevents", "2020-07-01"))
 
     assert events() == {"DocumentIncarnation": 1, "Events": []}
-    request = Request("POST", "/twin/events", {}, {}, b'{"event_type": "Reboot", "resources": ["node-b"], "duration": 60}')
+    request = Request(
+        "POST", "/twin/events", {}, {}, b'{"event_type": "Reboot", "resources": ["node-b"], "duration": 60}'
+    )
     event_id = str(body(client.twin.serve(request, control=True))["event_id"])
     shown = events()
     assert shown["DocumentIncarnation"] == 2
@@ -92,14 +97,16 @@ def test_scheduled_events_are_announced_acknowledged_and_end(client: Client) -> 
     assert (event["EventType"], event["EventStatus"], event["Resources"]) == ("Reboot", "Scheduled", ["node-b"])
     assert event["NotBefore"].endswith("GMT")
     start = json.dumps({"StartRequests": [{"EventId": event_id}]}).encode()
-    assert imds(client, "scheduledevents", method="POST", data=start, **{"api-version": "2020-07-01"}).status == 200
+    assert imds(client, "scheduledevents", "2020-07-01", method="POST", data=start).status == 200
     assert events()["Events"][0]["EventStatus"] == "Started"  # type: ignore[index]  # JSON
     client.time += 61
     assert events()["Events"] == []
 
 
 def test_an_event_that_nobody_acknowledges_starts_when_its_notice_is_over(client: Client) -> None:
-    client.twin.serve(Request("POST", "/twin/events", {}, {}, b'{"event_type": "Freeze", "resources": ["node-b"]}'), control=True)
+    client.twin.serve(
+        Request("POST", "/twin/events", {}, {}, b'{"event_type": "Freeze", "resources": ["node-b"]}'), control=True
+    )
     client.time += 899
     client.twin.imds.events.handle_timer(client.time)
     assert client.twin.imds.events.all[0].status == "Scheduled"
@@ -111,10 +118,16 @@ def test_an_event_that_nobody_acknowledges_starts_when_its_notice_is_over(client
 def federated(client: Client, **claims: object) -> Response:
     claims = {"iss": "i", "sub": "s", "aud": ["api://AzureADTokenExchange"], "exp": client.time + 60} | claims
     parts = [base64.urlsafe_b64encode(json.dumps(each).encode()).rstrip(b"=").decode() for each in ({}, claims)]
-    form = {"grant_type": "client_credentials", "client_id": "c2", "scope": "https://management.azure.com/.default",
-            "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
-            "client_assertion": ".".join([*parts, "x"])}  # fmt: skip
-    return client.twin.serve(Request("POST", "/tenant/oauth2/v2.0/token", {}, {}, urlencode(form).encode()), control=False)
+    form = {
+        "grant_type": "client_credentials",
+        "client_id": "c2",
+        "scope": "https://management.azure.com/.default",
+        "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+        "client_assertion": ".".join([*parts, "x"]),
+    }
+    return client.twin.serve(
+        Request("POST", "/tenant/oauth2/v2.0/token", {}, {}, urlencode(form).encode()), control=False
+    )
 
 
 def test_a_federated_token_is_exchanged_when_issuer_subject_and_audience_fit(configured: Callable[..., Client]) -> None:
@@ -124,7 +137,9 @@ def test_a_federated_token_is_exchanged_when_issuer_subject_and_audience_fit(con
     assert b"AADSTS700213" in federated(client, sub="other").encoded()
     assert b"AADSTS700213" in federated(client, aud="other").encoded()
     assert b"AADSTS700024" in federated(client, exp=1).encoded()
-    garbage = client.twin.serve(Request("POST", "/t/oauth2/v2.0/token", {}, {}, b"\xff&grant_type=client_credentials"), control=False)
+    garbage = client.twin.serve(
+        Request("POST", "/t/oauth2/v2.0/token", {}, {}, b"\xff&grant_type=client_credentials"), control=False
+    )
     assert garbage.status in {400, 401}
 
 

@@ -26,9 +26,13 @@ def test_a_dynamic_address_is_the_next_free_one(client: Client) -> None:
 
 
 def test_addresses_that_cannot_be_had_are_refused(client: Client) -> None:
-    for address, reason in (("10.42.1.4", "PrivateIPAddressIsAllocated"), ("10.42.1.3", "PrivateIPAddressInReservedRange"),
-                            ("10.42.1.255", "PrivateIPAddressInReservedRange"), ("10.43.0.4", "PrivateIPAddressNotInSubnet"),
-                            ("nonsense", "InvalidIPAddressFormat")):  # fmt: skip
+    for address, reason in (
+        ("10.42.1.4", "PrivateIPAddressIsAllocated"),
+        ("10.42.1.3", "PrivateIPAddressInReservedRange"),
+        ("10.42.1.255", "PrivateIPAddressInReservedRange"),
+        ("10.43.0.4", "PrivateIPAddressNotInSubnet"),
+        ("nonsense", "InvalidIPAddressFormat"),
+    ):
         assert code(client.ask("PUT", "networkInterfaces/n1", nic(address))) == reason
     assert code(client.ask("PUT", "networkInterfaces/n1", nic(subnet=SUBNET + "x"))) == "InvalidResourceReference"
     empty = {"location": "westeurope", "properties": {"ipConfigurations": []}}
@@ -72,8 +76,12 @@ def test_effective_routes_are_a_long_running_query(slow: Client) -> None:
 
 
 def test_subnets_lie_inside_their_vnet_and_apart(client: Client) -> None:
-    for prefix, reason in (("10.43.0.0/24", "NetcfgInvalidSubnet"), ("10.42.1.128/25", "NetcfgSubnetRangesOverlap"),
-                           ("10.42.9.1/24", "InvalidCIDRNotation"), ("x", "InvalidAddressPrefixFormat")):  # fmt: skip
+    for prefix, reason in (
+        ("10.43.0.0/24", "NetcfgInvalidSubnet"),
+        ("10.42.1.128/25", "NetcfgSubnetRangesOverlap"),
+        ("10.42.9.1/24", "InvalidCIDRNotation"),
+        ("x", "InvalidAddressPrefixFormat"),
+    ):
         answer = client.ask("PUT", "virtualNetworks/vnet1/subnets/new", {"properties": {"addressPrefix": prefix}})
         assert code(answer) == reason
     assert code(client.ask("DELETE", "virtualNetworks/vnet1/subnets/nodes")) == "InUseSubnetCannotBeDeleted"
@@ -81,8 +89,13 @@ def test_subnets_lie_inside_their_vnet_and_apart(client: Client) -> None:
 
 
 def test_an_inline_subnet_can_be_read_as_a_child(client: Client) -> None:
-    place = {"location": "westeurope", "properties": {"addressSpace": {"addressPrefixes": ["10.50.0.0/16"]}, "subnets": [
-        {"name": "s", "properties": {"addressPrefix": "10.50.1.0/24"}}]}}  # fmt: skip
+    place = {
+        "location": "westeurope",
+        "properties": {
+            "addressSpace": {"addressPrefixes": ["10.50.0.0/16"]},
+            "subnets": [{"name": "s", "properties": {"addressPrefix": "10.50.1.0/24"}}],
+        },
+    }
     assert client.ask("PUT", "virtualNetworks/v2", place).status == 201
     assert client.ask("GET", "virtualNetworks/v2/subnets/s").status == 200
     assert client.ask("DELETE", "virtualNetworks/v2").status == 200
@@ -91,12 +104,18 @@ def test_an_inline_subnet_can_be_read_as_a_child(client: Client) -> None:
 
 def test_peerings_need_both_sides_room_and_a_route_server_to_lend(client: Client) -> None:
     for name, prefix in (("near", "10.42.0.0/17"), ("far", "10.50.0.0/16")):
-        client.ask("PUT", f"virtualNetworks/{name}", {"location": "westeurope", "properties": {
-            "addressSpace": {"addressPrefixes": [prefix]}}})  # fmt: skip
+        client.ask(
+            "PUT",
+            f"virtualNetworks/{name}",
+            {"location": "westeurope", "properties": {"addressSpace": {"addressPrefixes": [prefix]}}},
+        )
 
     def peer(here: str, there: str, **flags: bool) -> object:
-        return client.ask("PUT", f"virtualNetworks/{here}/virtualNetworkPeerings/p", {"properties": {
-            "remoteVirtualNetwork": {"id": f"{NETWORK}/virtualNetworks/{there}"}} | flags})  # fmt: skip
+        return client.ask(
+            "PUT",
+            f"virtualNetworks/{here}/virtualNetworkPeerings/p",
+            {"properties": {"remoteVirtualNetwork": {"id": f"{NETWORK}/virtualNetworks/{there}"}} | flags},
+        )
 
     assert code(peer("vnet1", "near")) == "VnetAddressSpacesOverlap"  # type: ignore[arg-type]  # a Response
     assert code(peer("vnet1", "far", useRemoteGateways=True)) == "RemotePeeringHasNoGateways"  # type: ignore[arg-type]

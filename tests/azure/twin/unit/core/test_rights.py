@@ -19,7 +19,8 @@ identities:
   client_id: c1
   object_id: d1
   roles:
-  - actions: [Microsoft.Network/routeTables/read, Microsoft.Network/routeTables/routes/*, Microsoft.Network/networkInterfaces/*]
+  - actions: [Microsoft.Network/routeTables/read, Microsoft.Network/routeTables/routes/*,
+  Microsoft.Network/networkInterfaces/*]
 """
 
 
@@ -47,11 +48,19 @@ def test_what_a_role_does_not_name_is_refused_with_action_and_scope(configured: 
 
 
 def test_a_new_assignment_works_after_a_while_at_its_scope_and_below(configured: Callable[..., Client]) -> None:
-    client = configured(timing="azure", extra=LIMITED.replace("- name: agent", "- {name: owner, client_id: c0, object_id: d0}\n- name: agent"))
+    client = configured(
+        timing="azure",
+        extra=LIMITED.replace("- name: agent", "- {name: owner, client_id: c0, object_id: d0}\n- name: agent"),
+    )
     agent = client.twin.identities["agent"]
-    reader = f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Authorization/roleDefinitions/acdd72a7-3385-48ef-bd42-f606fba81ae7"
-    answer = client.ask("PUT", f"{GROUP}/providers/Microsoft.Authorization/roleAssignments/x", {"properties": {
-        "roleDefinitionId": reader, "principalId": agent.object_id}}, version="2022-04-01")  # fmt: skip
+    roles = f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Authorization/roleDefinitions"
+    reader = f"{roles}/acdd72a7-3385-48ef-bd42-f606fba81ae7"
+    answer = client.ask(
+        "PUT",
+        f"{GROUP}/providers/Microsoft.Authorization/roleAssignments/x",
+        {"properties": {"roleDefinitionId": reader, "principalId": agent.object_id}},
+        version="2022-04-01",
+    )
     assert answer.status == 201
 
     def read(path: str) -> int:
@@ -62,8 +71,12 @@ def test_a_new_assignment_works_after_a_while_at_its_scope_and_below(configured:
     client.settle(61)
     assert read("virtualHubs/rs1") == 200
     assert read(f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Network/virtualHubs") == 403
-    unknown = client.ask("PUT", f"{GROUP}/providers/Microsoft.Authorization/roleAssignments/y", {"properties": {
-        "roleDefinitionId": "/x/none", "principalId": "d1"}}, version="2022-04-01")  # fmt: skip
+    unknown = client.ask(
+        "PUT",
+        f"{GROUP}/providers/Microsoft.Authorization/roleAssignments/y",
+        {"properties": {"roleDefinitionId": "/x/none", "principalId": "d1"}},
+        version="2022-04-01",
+    )
     assert code(unknown) == "RoleDefinitionDoesNotExist"
 
 

@@ -1,4 +1,7 @@
-"""Route tables: one write at a time, ETags, whole-table PUT, conflicts, limits. Sources: docs/reference/azure-twin.md 2.2, 2.6."""
+"""Route tables: one write at a time, ETags, whole-table PUT, conflicts, limits.
+
+Sources: docs/reference/azure-twin.md 2.2, 2.6.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +64,11 @@ def test_success_comes_before_effect(slow: Client) -> None:
 def test_a_busy_table_answers_429_with_the_real_body(slow: Client) -> None:
     slow.put_route("r1", "192.168.1.0/26")
     answer = slow.put_route("r2", "192.168.2.0/26")
-    assert (answer.status, code(answer), detail(answer)) == (429, "RetryableError", "RetryableErrorDueToAnotherOperation")
+    assert (answer.status, code(answer), detail(answer)) == (
+        429,
+        "RetryableError",
+        "RetryableErrorDueToAnotherOperation",
+    )
     assert b"can be retried in 11 seconds" in answer.encoded()
     assert "Retry-After" not in answer.headers
     assert slow.ask("DELETE", "routeTables/rt1/routes/r1").status == 429
@@ -92,7 +99,9 @@ def test_a_whole_table_put_replaces_all_routes_and_keeps_nothing_it_does_not_nam
     client.put_route("r1", "192.168.1.0/26")
     client.put_route("r2", "192.168.2.0/26")
     routes = [{"name": "r2", "properties": {"addressPrefix": "192.168.2.0/26", "nextHopType": "None"}}]
-    assert client.ask("PUT", "routeTables/rt1", {"location": "westeurope", "properties": {"routes": routes}}).status == 200
+    assert (
+        client.ask("PUT", "routeTables/rt1", {"location": "westeurope", "properties": {"routes": routes}}).status == 200
+    )
     assert names(client) == ["r2"]
     assert [each.name for each in client.twin.arm.effective.of_kind("Microsoft.Network/routeTables/routes")] == ["r2"]
     assert client.ask("PUT", "routeTables/rt1", {"location": "westeurope"}).status == 200
@@ -111,7 +120,11 @@ def test_a_stale_etag_is_412_with_the_detail(client: Client) -> None:
     etag = str(body(client.put_route("r1", "192.168.1.0/26"))["etag"])
     assert client.put_route("r1", "192.168.1.0/26", headers={"if-match": etag}).status == 200
     answer = client.put_route("r1", "192.168.1.0/26", headers={"if-match": etag})
-    assert (answer.status, code(answer), detail(answer)) == (412, "PreconditionFailed", "PreconditionFailedEtagMismatch")
+    assert (answer.status, code(answer), detail(answer)) == (
+        412,
+        "PreconditionFailed",
+        "PreconditionFailedEtagMismatch",
+    )
     table = str(body(client.ask("GET", "routeTables/rt1"))["etag"])
     assert client.ask("PUT", "routeTables/rt1", {"location": "westeurope"}, headers={"if-match": table}).status == 200
     assert client.ask("DELETE", "routeTables/rt1/routes/none", headers={"if-match": "*"}).status == 204

@@ -27,14 +27,20 @@ SHOWN = """Table master4:
 
 def test_routes_are_read_with_path_next_hop_and_communities() -> None:
     assert routes(SHOWN) == [
-        Learned("192.168.1.0/26", "10.42.1.4", "10.42.1.9", (64512, 64600, 64601), ((64512, 7), (65535, 65282)), best=True),
+        Learned(
+            "192.168.1.0/26", "10.42.1.4", "10.42.1.9", (64512, 64600, 64601), ((64512, 7), (65535, 65282)), best=True
+        ),
         Learned("192.168.1.0/26", "10.42.1.5", "10.42.1.5", (64513, 64513), (), best=False),
     ]
 
 
 def test_states_are_read() -> None:
-    lines = ["Name       Proto      Table      State  Since         Info", "vnet  Static  master4  up  15:19:34.800",
-             "p1  BGP  ---  up  15:19:35.122  Established", "p2  BGP  ---  start  15:19:35  Active  Socket: Connection refused"]  # fmt: skip
+    lines = [
+        "Name       Proto      Table      State  Since         Info",
+        "vnet  Static  master4  up  15:19:34.800",
+        "p1  BGP  ---  up  15:19:35.122  Established",
+        "p2  BGP  ---  start  15:19:35  Active  Socket: Connection refused",
+    ]
     assert states(lines) == {"p1": "Established", "p2": "Active"}
 
 
@@ -68,14 +74,20 @@ BLOCK = b"\x1a\xc0\xa8\x01\x00"  # 192.168.1.0/26
 
 def test_updates_and_states_are_read_however_the_bytes_are_cut() -> None:
     reach = b"\x80\x0e" + bytes([9 + 5 + 0]) + b"\0\1\1\4\x0a\x2a\1\4\0" + BLOCK
-    data = b"".join([
-        record("10.42.1.4", struct.pack("!HH", 5, 6), subtype=5),
-        record("10.42.1.4", update(b"\x00", b"", BLOCK)),
-        record("10.42.1.5", update(b"", reach, b"")),
-        record("10.42.1.4", struct.pack("!HH", 6, 1), subtype=5),
-    ])  # fmt: skip
-    wanted = [State("10.42.1.4", established=True), Update("10.42.1.4", ("192.168.1.0/26",), ("0.0.0.0/0",)),
-              Update("10.42.1.5", ("192.168.1.0/26",), ()), State("10.42.1.4", established=False)]  # fmt: skip
+    data = b"".join(
+        [
+            record("10.42.1.4", struct.pack("!HH", 5, 6), subtype=5),
+            record("10.42.1.4", update(b"\x00", b"", BLOCK)),
+            record("10.42.1.5", update(b"", reach, b"")),
+            record("10.42.1.4", struct.pack("!HH", 6, 1), subtype=5),
+        ]
+    )
+    wanted = [
+        State("10.42.1.4", established=True),
+        Update("10.42.1.4", ("192.168.1.0/26",), ("0.0.0.0/0",)),
+        Update("10.42.1.5", ("192.168.1.0/26",), ()),
+        State("10.42.1.4", established=False),
+    ]
     assert list(MrtReader().feed(data)) == wanted
     reader = MrtReader()
     assert [event for byte in data for event in reader.feed(bytes([byte]))] == wanted
@@ -85,5 +97,7 @@ def test_updates_and_states_are_read_however_the_bytes_are_cut() -> None:
 def test_no_record_brings_the_reader_down(noise: bytes) -> None:
     reader = MrtReader()
     list(reader.feed(record("10.42.1.4", b"\xff" * 18 + b"\x02" + noise)))
-    assert list(reader.feed(record("10.42.1.4", update(b"", b"", BLOCK)))) == [Update("10.42.1.4", ("192.168.1.0/26",), ())]
+    assert list(reader.feed(record("10.42.1.4", update(b"", b"", BLOCK)))) == [
+        Update("10.42.1.4", ("192.168.1.0/26",), ())
+    ]
     list(MrtReader().feed(noise))
