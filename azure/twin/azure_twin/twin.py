@@ -328,7 +328,7 @@ class Twin:
             [f"n{index}" for index, vm in enumerate(self.settings.vm_nics) if vm in self.silent]
             + [f"i{index}" for index, order in enumerate(self.orders) if order == "silent"]
         )
-        fabric.want(self.planner.plan(server, silent))
+        fabric.want(lambda: self.planner.plan(server, silent))
 
     def _applied(self) -> None:
         """The fabric is as it was asked to be: the instances' links are there."""

@@ -41,8 +41,10 @@ vms: [{name: a}, {name: b}]
 BIRD = """
 router id 10.42.1.4;
 protocol device {}
-protocol static s { ipv4; route 192.168.1.0/26 blackhole; }
-template bgp route_server { local 10.42.1.4 as 64512; multihop; strict bind on; ipv4 { import all; export where source = RTS_STATIC; }; }
+protocol static block { ipv4; route 192.168.1.0/26 blackhole; }
+template bgp route_server {
+  local 10.42.1.4 as 64512; multihop; strict bind on;
+  ipv4 { import all; export where source = RTS_STATIC; }; }
 protocol bgp r0 from route_server { neighbor 10.42.0.4 as 65515; }
 protocol bgp r1 from route_server { neighbor 10.42.0.5 as 65515; }
 """
@@ -94,12 +96,14 @@ async def writes(token: str, count: int = 400) -> float:
 
 
 def fabric_latency(folder: Path, rounds: int = 60) -> list[float]:
-    """Milliseconds from `birdc enable` or `disable` of the static route to the fabric's kernel, seen by `ip monitor`."""
+    """Milliseconds from `birdc enable` or `disable` of a route to the kernel of the fabric (`ip monitor`)."""
     conf, control = folder / "bird.conf", folder / "bird.ctl"
     conf.write_text(BIRD)
     bird = subprocess.Popen(["ip", "netns", "exec", "twin-a", "bird", "-f", "-c", conf, "-s", control])
     monitor = subprocess.Popen(
-        ["ip", "netns", "exec", "twin-fabric", "stdbuf", "-oL", "ip", "monitor", "route"], stdout=subprocess.PIPE, text=True
+        ["ip", "netns", "exec", "twin-fabric", "stdbuf", "-oL", "ip", "monitor", "route"],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert monitor.stdout
     try:
@@ -110,7 +114,7 @@ def fabric_latency(folder: Path, rounds: int = 60) -> list[float]:
         for number in range(rounds):
             command = "disable" if number % 2 == 0 else "enable"
             start = time.monotonic()
-            subprocess.run(["birdc", "-s", control, command, "s"], check=True, capture_output=True)
+            subprocess.run(["birdc", "-s", control, command, "block"], check=True, capture_output=True)
             while True:
                 line = monitor.stdout.readline()
                 if "192.168.1.0/26" in line and "table 1001" in line and ("Deleted" in line) == (command == "disable"):

@@ -64,7 +64,7 @@ class Fabric:
         self._links: dict[str, Link] = {}
         self._routes: Routes = {}
         self._ruleset = ""
-        self._plan = Plan()
+        self._plan: Callable[[], Plan] = Plan
         self.pending = False
         self._wake = asyncio.Event()
         self.applied: Callable[[], None] = lambda: None
@@ -97,8 +97,8 @@ class Fabric:
             await each.delete()
         self._made.clear()
 
-    def want(self, plan: Plan) -> None:
-        """Say what should be."""
+    def want(self, plan: Callable[[], Plan]) -> None:
+        """Say how to find out what should be; many calls while the last plan is carried out cost one."""
         self._plan = plan
         self.pending = True
         self._wake.set()
@@ -108,7 +108,7 @@ class Fabric:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            plan = self._plan
+            plan = self._plan()
             try:
                 await self._apply(plan)
             except (FabricError, OSError) as error:

@@ -72,7 +72,7 @@ class Cloud:
             stdout=log, stderr=log, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         log.close()
-        wait_for("the twin is up and settled", self._up, timeout=20)
+        wait_for("the twin is up and settled", self._up, timeout=40)
         return self.process
 
     def _up(self) -> bool:
@@ -123,7 +123,7 @@ class Cloud:
 
     def settled(self) -> Doc:
         """Wait until kernel and BIRD are as they should be."""
-        wait_for("the twin has settled", lambda: self.status()["settled"])
+        wait_for("the twin has settled", lambda: self.status()["settled"], timeout=30)
         return self.status()
 
     def holds(self, instance: int) -> set[tuple[str, str]]:
@@ -190,6 +190,6 @@ class Cloud:
         out = self.vm(vm).run("ping", "-q", "-c", str(count), "-i", "0.05", "-W", wait, *chosen, target, check=False)
         return f" {count} received" in out
 
-    def until(self, what: str, condition: Callable[[], object], timeout: float = 15.0) -> None:
+    def until(self, what: str, condition: Callable[[], object], timeout: float = 30.0) -> None:
         wait_for(what, condition, timeout)
         self.settled()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -13,6 +14,19 @@ pytestmark = [pytest.mark.netns, pytest.mark.xdist_group("azure-twin"), pytest.m
 
 BLOCK = "192.168.1.0/26"
 WITHOUT_REFRESH = "enable route refresh off;"
+
+
+def since(cloud: Cloud, vm: str, protocol: str = "r0") -> float:
+    """When a session changed its state last: seconds of the day (BIRD's own figure wavers by a millisecond)."""
+    found = re.search(
+        rf"^{protocol} .* (\d+):(\d+):([\d.]+) ", cloud.birdc(vm, f"show protocols {protocol}"), re.MULTILINE
+    )
+    assert found
+    return round(int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3]), 1)
+
+
+def moved(cloud: Cloud, vm: str, before: float) -> bool:
+    return abs(since(cloud, vm) - before) > 0.25
 
 
 def blocks(count: int, first: int = 0) -> list[str]:
@@ -83,7 +97,7 @@ def test_strangers_and_wrong_numbers_get_no_session(build: Callable[..., Cloud])
     cloud.bird("c", [BLOCK], wait=False)
     cloud.bird("b", [BLOCK], asn=64999, wait=False)
     cloud.bird("a", ["192.168.2.0/26"])
-    wait_for("b hears that its number is wrong", lambda: "Bad peer AS" in cloud.birdc("b", "show protocols all r0"), 20)
+    wait_for("b hears that its number is wrong", lambda: "Bad peer AS" in cloud.birdc("b", "show protocols all r0"), 40)
     assert "Established" not in cloud.birdc("c", "show protocols r0")
     assert {prefix for prefix, _ in cloud.holds(0)} == {"192.168.2.0/26"}
 
@@ -95,14 +109,14 @@ def test_re_advertising_more_than_half_of_the_limit_ends_the_session_and_the_oth
     cloud.bird("b", [BLOCK.replace("192.168", "10.99")])
     cloud.bird("a", blocks(11))
     cloud.until("11 are held", lambda: len(cloud.holds(0)) == 12)
-    uptime = cloud.birdc("b", "show protocols r0")
-    wait_for("the first burst is over", lambda: _quiet(cloud), 5)
+    uptime = since(cloud, "b")
+    wait_for("the first burst is over", lambda: _quiet(cloud), 40)
     cloud.birdc("a", "reload out all")
-    wait_for("the session ended", lambda: "limit 20" in cloud.peer(0, "a").get("note", ""), 10)
+    wait_for("the session ended", lambda: "limit 20" in cloud.peer(0, "a").get("note", ""), 40)
     assert "22 routes counted" in cloud.peer(0, "a")["note"]
-    wait_for("a was told 6/1", lambda: "Maximum number of prefixes" in _log(cloud, "a"), 10)
+    wait_for("a was told 6/1", lambda: "Maximum number of prefixes" in _log(cloud, "a"), 40)
     cloud.established("a")
-    assert cloud.birdc("b", "show protocols r0") == uptime
+    assert not moved(cloud, "b", uptime)
 
 
 def _log(cloud: Cloud, vm: str) -> str:
@@ -127,7 +141,7 @@ def test_a_new_vnet_peering_asks_every_peer_for_its_routes_again(cloud: Cloud) -
     cloud.bird("a", [BLOCK], options="debug all;")
     cloud.bird("b", options=WITHOUT_REFRESH)
     cloud.until("both hold it", lambda: all(cloud.holds(index) for index in (0, 1)))
-    before = cloud.birdc("b", "show protocols r0")
+    before = since(cloud, "b")
     place = {"location": "westeurope", "properties": {"addressSpace": {"addressPrefixes": ["10.50.0.0/16"]}}}
     spoke = cloud.arm("PUT", "virtualNetworks/spoke", place)
     hub = cloud.arm("GET", "virtualNetworks/vnet1")
@@ -137,24 +151,24 @@ def test_a_new_vnet_peering_asks_every_peer_for_its_routes_again(cloud: Cloud) -
         cloud.arm("PUT", f"virtualNetworks/{here}/virtualNetworkPeerings/{name}", {"properties": {
             "remoteVirtualNetwork": {"id": there["id"]}, "allowGatewayTransit": lends, "useRemoteGateways": not lends,
         }})  # fmt: skip
-    wait_for("a was asked", lambda: "ROUTE-REFRESH" in _log(cloud, "a"), 10)
-    wait_for("b, who cannot be asked, was reset", lambda: cloud.birdc("b", "show protocols r0") != before, 10)
+    wait_for("a was asked", lambda: "ROUTE-REFRESH" in _log(cloud, "a"), 40)
+    wait_for("b, who cannot be asked, was reset", lambda: moved(cloud, "b", before), 40)
     cloud.established("b")
-    wait_for("the spoke is advertised", lambda: "10.50.0.0/16" in cloud.birdc("a", "show route"), 10)
+    wait_for("the spoke is advertised", lambda: "10.50.0.0/16" in cloud.birdc("a", "show route"), 40)
 
 
 def test_writing_a_live_connection_drops_its_session_and_no_other(cloud: Cloud) -> None:
     cloud.bird("a", [BLOCK])
     cloud.bird("b")
-    before, other = cloud.birdc("a", "show protocols r0"), cloud.birdc("b", "show protocols r0")
+    before, other = since(cloud, "a"), since(cloud, "b")
     found = cloud.arm("GET", "virtualHubs/rs1/bgpConnections/a")
     cloud.arm("PUT", "virtualHubs/rs1/bgpConnections/a", found)
-    wait_for("the session was dropped", lambda: cloud.birdc("a", "show protocols r0") != before, 10)
+    wait_for("the session was dropped", lambda: moved(cloud, "a", before), 40)
     cloud.established("a")
-    assert cloud.birdc("b", "show protocols r0") == other
+    assert not moved(cloud, "b", other)
     cloud.arm("DELETE", "virtualHubs/rs1/bgpConnections/a")
-    wait_for("its routes are gone", lambda: not cloud.holds(0), 10)
-    assert cloud.birdc("b", "show protocols r0") == other
+    wait_for("its routes are gone", lambda: not cloud.holds(0), 40)
+    assert not moved(cloud, "b", other)
 
 
 def test_an_appliance_that_is_killed_leaves_no_route_behind(cloud: Cloud) -> None:
@@ -163,19 +177,19 @@ def test_an_appliance_that_is_killed_leaves_no_route_behind(cloud: Cloud) -> Non
     cloud.until("both hold it", lambda: all(cloud.holds(index) for index in (0, 1)))
     assert cloud.reaches("a", "192.168.1.1")
     cloud.kill_bird("b")
-    cloud.until("it is withdrawn", lambda: not cloud.holds(0) and not cloud.holds(1), 5)
+    cloud.until("it is withdrawn", lambda: not cloud.holds(0) and not cloud.holds(1), 40)
     assert not cloud.reaches("a", "192.168.1.1")
 
 
 def test_garbage_on_the_session_hurts_nobody_else(cloud: Cloud) -> None:
     cloud.bird("a", [BLOCK])
     cloud.until("it is held", lambda: cloud.holds(0))
-    before = cloud.birdc("a", "show protocols r0")
+    before = since(cloud, "a")
     for garbage in (r"\x00" * 64, r"\xff" * 16 + r"\x00\x13\x09", "GET / HTTP/1.1"):
         script = f"printf '{garbage}' > /dev/tcp/{INSTANCES[0]}/179"
         cloud.vm("b").run("timeout", "2", "bash", "-c", script, check=False)
     cloud.bird("b", ["0.0.0.0/0", "10.42.1.0/24", "192.168.2.0/26"])
     cloud.until("b's routes are held", lambda: len(cloud.holds(0)) == 4)
-    assert cloud.birdc("a", "show protocols r0") == before
+    assert not moved(cloud, "a", before)
     assert cloud.reaches("a", ADDRESSES["c"])
     assert cloud.reaches("c", ADDRESSES["a"])
