@@ -31,11 +31,17 @@ class _Strict(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class Listen(_Strict):
-    """One address. With ``certificate`` and ``key`` it speaks HTTPS."""
+    """One address, with HTTPS if it has ``certificate`` and ``key``. ``control`` opens /twin there (default: loopback)."""
 
     address: str
     certificate: str | None = None
     key: str | None = None
+    control: bool | None = None
+
+    @property
+    def controls(self) -> bool:
+        """Whether /twin is open here: whoever reaches it can break things."""
+        return self.address.startswith(("127.", "[::1]", "localhost")) if self.control is None else self.control
 
 
 class SubnetConfig(_Strict):

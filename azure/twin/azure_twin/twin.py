@@ -100,13 +100,14 @@ class Twin:
         self.open()
         runners: list[web.ServerRunner] = []
         try:
-            async with asyncio.TaskGroup() as tasks:
-                if self.config.fabric.mode == "namespaces":
-                    await self._build(tasks)
-                runners += await self._listen()
-                self._tick()
-                self.ready.set()
-                await self._failed
+            with tempfile.TemporaryDirectory(prefix="azure-twin-") as directory:
+                async with asyncio.TaskGroup() as tasks:
+                    if self.config.fabric.mode == "namespaces":
+                        await self._build(tasks, Path(directory))
+                    runners += await self._listen()
+                    self._tick()
+                    self.ready.set()
+                    await self._failed
         finally:
             if self._timer is not None:
                 self._timer.cancel()
@@ -116,15 +117,14 @@ class Twin:
                 await self.fabric.close()
             self.journal.close()
 
-    async def _build(self, tasks: asyncio.TaskGroup) -> None:
+    async def _build(self, tasks: asyncio.TaskGroup, directory: Path) -> None:
         config = self.config.fabric
         attachments = {
-            vm.name: Attachment(vm.namespace or f"{config.tag}-{vm.name}", vm.interface, made=True)
+            vm.name: Attachment(vm.namespace or f"{config.tag}-{vm.name}", vm.interface, made=vm.namespace is None)
             for vm in self.config.vms
         }
         self.fabric = Fabric(config.tag, attachments, INSTANCES)
         await self.fabric.build()
-        directory = Path(tempfile.mkdtemp(prefix=f"azure-{config.tag}-"))
         for index in range(INSTANCES):
             self.birds.append(
                 RouteServerInstance(
@@ -144,7 +144,7 @@ class Twin:
     async def _listen(self) -> list[web.ServerRunner]:
         runners = []
         for each in self.config.listens():
-            handler = Handler(self, control=True)
+            handler = Handler(self, control=each.controls)
             runners.append(await listen(handler, bound(each.address), certificate=each.certificate, key=each.key))
         if self.fabric is not None and self.config.fabric.imds:
             listening = self.fabric.namespace.inside(lambda: listening_socket(IMDS, 80))

@@ -33,7 +33,7 @@ _SYSCTLS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """Where a link of the fabric ends: a namespace and an interface in it."""
+    """Where a link of the fabric ends. ``made``: the namespace is the twin's own, and goes with it."""
 
     namespace: str
     interface: str
@@ -76,9 +76,11 @@ class Fabric:
             self._made.append(each)
         for attachment in self._attachments.values():
             namespace = Namespace(attachment.namespace)
-            if attachment.made and not namespace.path.exists():
+            if not namespace.path.exists():
                 await namespace.make()
-                self._made.append(namespace)
+            elif not attachment.made:
+                continue
+            self._made.append(namespace)
         await self.namespace.run("sysctl", "-qw", *_SYSCTLS)
         await self.namespace.batch([
             f"address add {IMDS}/32 dev lo",
@@ -188,6 +190,7 @@ class Fabric:
     async def _wire(self, link: Link) -> None:
         if link.name in self._links:
             await self._cut(link.name)
+        await self.namespace.run("ip", "link", "delete", link.name, check=False)  # what a failed attempt left
         inside, at = Namespace(link.attachment.namespace), link.attachment.interface
         hardware = ["address", link.mac] if link.mac else []
         await self.namespace.run(

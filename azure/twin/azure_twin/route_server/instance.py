@@ -30,6 +30,7 @@ START_TIMEOUT: Final = 10.0  # seconds
 KILL_TIMEOUT: Final = 3.0
 FIRST_PAUSE: Final = 0.1  # after a failure, doubled from there
 LAST_PAUSE: Final = 10.0
+LOOK: Final = 0.25  # how often to look whether BIRD still runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,10 @@ class RouteServerInstance:
         """Whether BIRD runs."""
         return self._process is not None and self._process.returncode is None
 
+    @property
+    def _should_run(self) -> bool:
+        return self._wanted is not None and self._wanted.running
+
     def want(self, wanted: Wanted) -> None:
         """Say what should be."""
         if wanted != self._wanted:
@@ -103,7 +108,9 @@ class RouteServerInstance:
             while True:
                 wait = self._next_unblock()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), wait)
+                    await asyncio.wait_for(self._wake.wait(), min(LOOK, wait or LOOK))
+                if not self._wake.is_set() and self.running == self._should_run:
+                    continue
                 self._wake.clear()
                 self.pending = True
                 try:
@@ -144,6 +151,9 @@ class RouteServerInstance:
                 self._report([], False)  # noqa: FBT003  # down
             return
         if not self.running:
+            if self._process is not None:
+                log.warning("instance %s: BIRD ended with %s", self.name, self._process.returncode)
+                self._report([], False)  # noqa: FBT003  # down
             await self._start(wanted)
         await self._configure(wanted)
         if self._refresh:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import subprocess
 from collections.abc import Callable
 
 import pytest
 
-from lab.netns import wait_for
+from lab.netns import NETNS, wait_for
 from tests.azure.twin.lab.cloud import ADDRESSES, INSTANCES, NODES, Cloud
 
 pytestmark = [pytest.mark.netns, pytest.mark.xdist_group("azure-twin"), pytest.mark.timeout(180)]
@@ -193,3 +196,32 @@ def test_garbage_on_the_session_hurts_nobody_else(cloud: Cloud) -> None:
     assert not moved(cloud, "a", before)
     assert cloud.reaches("a", ADDRESSES["c"])
     assert cloud.reaches("c", ADDRESSES["a"])
+
+
+def test_an_instance_whose_bird_dies_is_down_and_comes_back(cloud: Cloud) -> None:
+    cloud.bird("a", [BLOCK])
+    cloud.until("both hold it", lambda: all(cloud.holds(index) for index in (0, 1)))
+    before = since(cloud, "a", "r1")
+    pids = subprocess.run(
+        ["ip", "netns", "pids", "twin-rs0"], capture_output=True, text=True, check=True
+    ).stdout.split()
+    for pid in pids:
+        os.kill(int(pid), signal.SIGKILL)
+    cloud.until("its routes are gone", lambda: not cloud.holds(0))
+    cloud.until("it holds them again", lambda: cloud.holds(0), 60)
+    assert abs(since(cloud, "a", "r1") - before) < 0.25
+
+
+def test_a_twin_that_was_killed_starts_again_over_what_it_left(cloud: Cloud) -> None:
+    cloud.process.kill()
+    cloud.process.wait()
+    cloud.start()
+    cloud.bird("a", [BLOCK])
+    cloud.until("both hold it", lambda: all(cloud.holds(index) for index in (0, 1)))
+    assert cloud.reaches("a", ADDRESSES["c"])
+
+
+def test_a_twin_that_ends_leaves_nothing_behind(cloud: Cloud) -> None:
+    cloud.process.terminate()
+    assert cloud.process.wait(20) == 0
+    assert not [each.name for each in NETNS.iterdir() if each.name.startswith("twin-")]
