@@ -31,7 +31,7 @@ class _Strict(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class Listen(_Strict):
-    """One address, with HTTPS if it has ``certificate`` and ``key``. ``control`` opens /twin there (default: loopback)."""
+    """One address, with HTTPS if it has a certificate. ``control`` opens /twin there (default: loopback)."""
 
     address: str
     certificate: str | None = None

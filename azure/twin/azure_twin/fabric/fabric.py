@@ -18,6 +18,7 @@ from typing import Final
 
 from azure_twin.core.forwarding import FIRST, HOSTS, VOID, Plan, Port, Routes
 from azure_twin.core.kinds.nics import mac
+from azure_twin.fabric.batch import IpBatch
 from azure_twin.fabric.namespaces import FabricError, Namespace
 from azure_twin.fabric.ruleset import ruleset
 
@@ -61,6 +62,7 @@ class Fabric:
         self.instances = [Namespace(f"{tag}-rs{index}") for index in range(instances)]
         self._attachments = attachments
         self._made: list[Namespace] = []
+        self._batch = IpBatch(self.namespace)
         self._links: dict[str, Link] = {}
         self._routes: Routes = {}
         self._ruleset = ""
@@ -93,6 +95,7 @@ class Fabric:
 
     async def close(self) -> None:
         """Take everything away that was made."""
+        self._batch.close()
         for name in self._links:
             await self.namespace.run("ip", "link", "delete", name, check=False)
         for each in reversed(self._made):
@@ -115,12 +118,19 @@ class Fabric:
                 await self._apply(plan)
             except (FabricError, OSError) as error:
                 log.error("fabric: %s", error)  # noqa: TRY400  # the message has all of it
-                self._routes.clear()
+                await self._start_over()
                 await asyncio.sleep(0.2)
                 self._wake.set()
                 continue
             self.pending = self._wake.is_set()
             self.applied()
+
+    async def _start_over(self) -> None:
+        """What the kernel holds is not known any more: empty the tables, and write all of it again."""
+        tables = sorted({table for table, _ in self._routes})
+        self._routes.clear()
+        self._ruleset = ""
+        await self.namespace.batch([f"route flush table {table}" for table in tables], force=True)
 
     async def _apply(self, plan: Plan) -> None:
         wanted = {port.link: self._link(port) for port in plan.ports if port.vm in self._attachments}
@@ -166,7 +176,7 @@ class Fabric:
                 lines.append(f"route replace {kind} {prefix} table {table} {rest}")
         for table, prefix in self._routes.keys() - routes.keys():
             lines.append(f"route delete {prefix} table {table}")
-        await self.namespace.batch(lines)
+        await self._batch.run(lines)
         self._routes = dict(routes)
 
     def _link(self, port: Port) -> Link:

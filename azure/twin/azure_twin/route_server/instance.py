@@ -107,8 +107,9 @@ class RouteServerInstance:
         try:
             while True:
                 wait = self._next_unblock()
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), min(LOOK, wait or LOOK))
+                with contextlib.suppress(TimeoutError):  # not wait_for: before Python 3.12 it can lose a cancellation
+                    async with asyncio.timeout(min(LOOK, wait or LOOK)):
+                        await self._wake.wait()
                 if not self._wake.is_set() and self.running == self._should_run:
                     continue
                 self._wake.clear()
@@ -160,8 +161,8 @@ class RouteServerInstance:
             self._refresh = False
             await self._reload(wanted)
         held = routes(await self._birdc.ask("show route all"))
-        self.peer_states = states(await self._birdc.ask("show protocols"))
         self._report(held, True)  # noqa: FBT003  # up
+        self.peer_states = states(await self._birdc.ask("show protocols"))
 
     async def _start(self, wanted: Wanted) -> None:
         await self._stop()

@@ -60,6 +60,7 @@ class Cloud:
         else:
             config += f"listen: ['127.0.0.1:{port}']\n"
         self.config.write_text(config)
+        self.addresses = dict(ADDRESSES)
         self.birds: dict[str, subprocess.Popen[bytes]] = {}
         self.process = self.start()
         self._token = ""
@@ -88,7 +89,12 @@ class Cloud:
             bird.kill()
             bird.wait()
         self.process.terminate()
-        self.process.wait(10)
+        try:
+            self.process.wait(40)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
 
     def http(self, method: str, path: str, body: object = None, *, token: str = "", **query: str) -> tuple[int, Doc]:
         """One request to the twin."""
@@ -138,7 +144,7 @@ class Cloud:
         wait: bool = True,
     ) -> None:  # fmt: skip
         """A real BIRD on a VM, peering with both instances as ``r0`` and ``r1``."""
-        address, number = ADDRESSES[vm], asn or ASNS[vm]
+        address, number = self.addresses[vm], asn or ASNS[vm]
         routes = "\n".join(f"route {prefix} blackhole;" for prefix in prefixes)
         peers = "\n".join(
             f"protocol bgp r{index} "
@@ -167,7 +173,7 @@ class Cloud:
             )
 
     def peer(self, instance: int, vm: str) -> Doc:
-        found: Doc = self.status()["instances"][instance]["peers"].get(ADDRESSES[vm], {"state": "none"})
+        found: Doc = self.status()["instances"][instance]["peers"].get(self.addresses[vm], {"state": "none"})
         return found
 
     def birdc(self, vm: str, command: str) -> str:

@@ -171,6 +171,26 @@ def test_an_instance_that_is_down_takes_no_part(cloud: Cloud) -> None:
     assert cloud.reaches("b", POD[OUTSIDE])
 
 
+def test_an_appliance_in_a_peered_spoke_serves_the_hub_and_the_other_way_round(build: Callable[..., Cloud]) -> None:
+    hub = "  - {name: others, prefix: 10.42.2.0/24}\n"
+    lent = "  peerings: [{name: p, remote: spoke, allow_gateway_transit: true}]\n"
+    spoke = (
+        "- name: spoke\n  address_space: [10.50.0.0/16]\n  subnets: [{name: far, prefix: 10.50.1.0/24}]\n"
+        "  peerings: [{name: p, remote: vnet1, use_remote_gateways: true}]\n"
+    )
+    config = NODES.replace(hub, hub + lent + spoke).replace("10.42.2.4", "10.50.1.4")
+    cloud = build(config.replace("subnet: others", "subnet: spoke/far").replace("subnet: nodes", "subnet: vnet1/nodes"))
+    cloud.pod("c", "192.168.3.1")
+    cloud.pod("b", POD[OUTSIDE])
+    cloud.addresses["c"] = "10.50.1.4"
+    cloud.bird("c", ["192.168.3.0/26"])
+    cloud.bird("b", [OUTSIDE])
+    cloud.until("both instances hold both", lambda: all(len(cloud.holds(index)) == 2 for index in (0, 1)))
+    assert cloud.reaches("a", "192.168.3.1")
+    assert cloud.reaches("c", POD[OUTSIDE])
+    assert cloud.reaches("c", POD[OUTSIDE], "192.168.3.1")
+
+
 def test_silent_links_drop_everything_and_come_back(cloud: Cloud) -> None:
     cloud.twin("POST", "links/b", {"silent": True})
     cloud.settled()

@@ -168,6 +168,9 @@ def test_shares_of_the_instances_by_nic_and_by_flow(client: Client) -> None:
     assert (line(down, 0), line(down, 1)) == (via, via)
     loses = planner(client, Rules(down_instance="loses_share"), one, up=(True, False))
     assert (line(loses, 0), line(loses, 1)) == (via, None)
+    both = [["192.168.1.0/24"], ["192.168.1.0/24"]]
+    loses = planner(client, Rules(down_instance="loses_share"), both, up=(True, False))
+    assert (line(loses, 0), line(loses, 1)) == (via, None)
 
 
 def test_a_next_hop_that_no_nic_has_or_that_is_out_of_reach_is_silence(client: Client) -> None:
