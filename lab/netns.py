@@ -28,7 +28,7 @@ class ExpiredError(AssertionError):
     """A condition did not come true in time; the message names it."""
 
 
-def wait_for(what: str, condition: Callable[[], object], timeout: float = 10.0, interval: float = 0.02) -> None:
+def wait_for(what: object, condition: Callable[[], object], timeout: float = 10.0, interval: float = 0.02) -> None:
     """Wait until ``condition()`` is true; raise :class:`ExpiredError` naming ``what`` after ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     while not condition():
@@ -62,9 +62,14 @@ class Namespace:
         """Run ``ip WORDS``."""
         return self.run("ip", *words.split(), check=check)
 
+    def batch(self, *lines: str) -> None:
+        """Run many ``ip`` commands in one process; the first that fails raises."""
+        self.run("ip", "-batch", "-", stdin="\n".join(lines) + "\n")
+
     def sysctl(self, key: str, value: str | int) -> None:
-        """Set one sysctl of this namespace."""
-        self.run("sysctl", "-qw", f"{key}={value}")
+        """Set one sysctl of this namespace (``net.…`` only: those belong to it)."""
+        with self.entered():
+            Path("/proc/sys", *key.split(".")).write_text(f"{value}\n")
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
@@ -84,10 +89,13 @@ def _setns(target: IO[bytes]) -> None:
 
 
 class Network:
-    """Namespaces, the wires between them and the processes in them; ``close`` (or leaving ``with``) ends all."""
+    """Namespaces, the wires between them and the processes in them; ``close`` (or leaving ``with``) ends all.
+
+    ``tag`` is added to the names, by default one that nobody else has; empty: plain names, in a sandbox of one's own.
+    """
 
     def __init__(self, tag: str | None = None) -> None:
-        self.tag = tag or secrets.token_hex(3)
+        self.tag = secrets.token_hex(3) if tag is None else tag
         self.namespaces: dict[str, Namespace] = {}
         self.processes: list[subprocess.Popen[bytes]] = []
         self._wires = 0
@@ -102,7 +110,7 @@ class Network:
 
     def add(self, name: str, *, forwarding: bool = False) -> Namespace:
         """Make a namespace with loopback up. ``forwarding``: for both families."""
-        full = f"{name}-{self.tag}"
+        full = f"{name}-{self.tag}" if self.tag else name
         subprocess.run(["ip", "netns", "add", full], check=True, capture_output=True)
         made = Namespace(full)
         self.namespaces[name] = made
@@ -144,9 +152,16 @@ class Network:
         return process
 
     def close(self) -> None:
-        """End the processes, then the namespaces."""
+        """End the processes, then the namespaces. A process has a moment to end by itself, all at the same time."""
         for process in self.processes:
-            _end(process)
+            if process.poll() is None:
+                process.terminate()
+        deadline = time.monotonic() + 2.0
+        for process in self.processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, deadline - time.monotonic()))
+            process.kill()
+            process.wait()
         for namespace in self.namespaces.values():
             pids = subprocess.run(["ip", "netns", "pids", namespace.name], capture_output=True, text=True, check=False)
             for pid in pids.stdout.split():  # whatever our processes left behind in a namespace that is ours alone
@@ -155,13 +170,3 @@ class Network:
             subprocess.run(["ip", "netns", "delete", namespace.name], check=False, capture_output=True)
         self.namespaces.clear()
         self.processes.clear()
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(3)
-        except subprocess.TimeoutExpired:
-            process.kill()
-    process.wait()

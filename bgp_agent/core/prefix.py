@@ -129,13 +129,18 @@ class PrefixSet:
     Made for pools, own blocks and refusals: a few lengths, any number of prefixes.
     """
 
-    __slots__ = ("_lengths", "_prefixes")
+    __slots__ = ("_levels", "_prefixes")
 
     def __init__(self, prefixes: Iterable[Prefix] = ()) -> None:
         self._prefixes = frozenset(prefixes)
-        self._lengths: dict[int, list[int]] = {
-            size: sorted({p[-1] for p in self._prefixes if len(p) == size}, reverse=True) for size in (5, 17)
-        }
+        #: size of the key -> [(length, bits to shift away, {leading bits: member})], the longest length first
+        self._levels: dict[int, list[tuple[int, int, dict[int, Prefix]]]] = {5: [], 17: []}
+        for size, levels in self._levels.items():
+            members = [p for p in self._prefixes if len(p) == size]
+            for length in sorted({p[-1] for p in members}, reverse=True):
+                shift = (size - 1) * 8 - length
+                leading = {int.from_bytes(p[:-1], "big") >> shift: p for p in members if p[-1] == length}
+                levels.append((length, shift, leading))
 
     def __contains__(self, prefix: object) -> bool:
         return prefix in self._prefixes
@@ -146,13 +151,34 @@ class PrefixSet:
     def __len__(self) -> int:
         return len(self._prefixes)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PrefixSet) and self._prefixes == other._prefixes
+
+    def __hash__(self) -> int:
+        return hash(self._prefixes)
+
+    def __repr__(self) -> str:
+        return f"PrefixSet({', '.join(prefix_text(p) for p in sorted(self._prefixes))})"
+
+    def longest(self, like: Prefix) -> int:
+        """The longest length among the members of ``like``'s family; 0 when there is none."""
+        levels = self._levels[len(like)]
+        return levels[0][0] if levels else 0
+
     def covering(self, prefix: Prefix) -> Prefix | None:
         """The most specific member that covers ``prefix`` (itself included), or None."""
-        own = prefix[-1]
-        address = Address(prefix[:-1])
-        for length in self._lengths[len(prefix)]:
+        levels = self._levels[len(prefix)]
+        if not levels:
+            return None
+        own, value = prefix[-1], int.from_bytes(prefix[:-1], "big")
+        for length, shift, leading in levels:
             if length <= own:
-                candidate = network(address, length)
-                if candidate in self._prefixes:
-                    return candidate
+                found = leading.get(value >> shift)
+                if found is not None:
+                    return found
         return None
+
+    def overlapping(self, others: Iterable[Prefix]) -> PrefixSet:
+        """The members that overlap one of ``others``."""
+        kept = list(others)
+        return PrefixSet(p for p in self._prefixes if any(overlaps(p, other) for other in kept))

@@ -141,6 +141,7 @@ class Status:
 class Offer:
     """What one peer offered for a prefix, and what policy made of it. ``refused`` None: accepted."""
 
+    prefix: Prefix
     peer: str
     next_hop: Address | None
     as_path: tuple[int, ...]

@@ -14,7 +14,7 @@ from bgp_agent.core.prefix import Address, Family, Prefix
 
 
 # --- what a peer tells (speaker -> core) -----------------------------------------------------------------------------
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Path:
     """One peer's attributes for a set of prefixes (RFC 4271 section 5).
 
@@ -116,6 +116,13 @@ class AnnouncementsChanged:
     refused: tuple[tuple[Prefix, str], ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """What this peer's ExaBGP holds is known now, and was told where a session stands."""
+
+    peer: str
+
+
 SpeakerEvent: TypeAlias = (
     SessionUp
     | SessionDown
@@ -126,6 +133,7 @@ SpeakerEvent: TypeAlias = (
     | Notified
     | PeerProblem
     | AnnouncementsChanged
+    | Audited
 )
 
 

@@ -1,0 +1,1 @@
+"""Benchmarks: this program beside BIRD, FRR and ExaBGP alone, in one run on one machine; ``make bench``."""

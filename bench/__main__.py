@@ -1,0 +1,181 @@
+"""Measure everything; ``python -m bench [--quick]``, inside ``lab/sandbox``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bench import announcing, learning, living, raw
+from bench.machine import machine
+from bench.page import STACKS, ratios, spent, table, write
+from bench.results import Results
+from bench.stacks import ExaBgp, Ours, Stack, available
+from lab.netns import ExpiredError
+
+RESULTS: Final = Path(__file__).resolve().parent / "results"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much is measured. ``tables``: prefixes -> runs; ``away`` and ``idle`` in seconds."""
+
+    tables: dict[int, int]
+    samples: int
+    turns: int
+    announced: int
+    repeats: int
+    idle: float
+    away: float
+    patience: float
+    kills: int
+    flushed: int
+
+
+FULL: Final = Plan({1000: 3, 3000: 3, 10_000: 5, 30_000: 3, 100_000: 5}, 150, 2, 3, 5, 60.0, 62.0, 130.0, 3, 50)
+QUICK: Final = Plan({1000: 1, 10_000: 1, 100_000: 1}, 40, 1, 1, 2, 10.0, 5.0, 20.0, 1, 10)
+
+
+class Bench:
+    """One run of everything. What fails is said and has no value; the rest goes on."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.results = Results()
+        self.failures: list[str] = []
+        self.stacks: list[type[Stack]] = [Ours, *available(), ExaBgp]
+
+    def _try(self, what: str, measure: Callable[[], None]) -> None:
+        started = time.monotonic()
+        try:
+            measure()
+        except (ExpiredError, RuntimeError, OSError) as error:
+            self.failures.append(f"{what}: {error}")
+            print(f"  {what}: FAILED, {error}", flush=True)
+        else:
+            print(f"  {what} ({time.monotonic() - started:.0f} s)", flush=True)
+
+    def run(self) -> None:
+        """Everything, the most patient at the end."""
+        for size, runs in self.plan.tables.items():
+            for run in range(runs):
+                for stack in self.stacks:
+                    self._try(f"{stack.name} learns {size:,}", lambda s=stack, n=size, r=run: self._table(s, n, r))
+        for turn in range(self.plan.turns):
+            for stack in self.stacks:
+                self._try(f"{stack.name} learns one by one", lambda s=stack, t=turn: self._singles(s, t))
+                self._try(f"{stack.name} announces one by one", lambda s=stack, t=turn: self._events(s, t))
+        for run in range(self.plan.announced):
+            for stack in (Ours, ExaBgp):
+                self._try(f"{stack.name} announces 10,000", lambda s=stack, r=run: self._many(s, r))
+        for run in range(self.plan.repeats):
+            self._try("10,000 routes written", lambda r=run: self._write(r))
+        for stack in [s for s in self.stacks if s is not ExaBgp]:
+            self._try(f"{stack.name}: a route is deleted", lambda s=stack: self._flushed(s))
+        self._try("the agent is killed under traffic", self._killed)
+        self._try("idle, and routers that are away", self._patient)
+
+    def _table(self, stack: type[Stack], size: int, run: int) -> None:
+        measured = learning.table(stack, size)
+        add = self.results.add
+        add("learn", stack.name, size, run, measured.seconds, "s")
+        add("memory", stack.name, size, run, sum(measured.memory.values()), "MiB")
+        for role, seconds in measured.cpu.items():
+            add(f"cpu {_kind(role)}", stack.name, size, run, seconds, "s")
+        if stack is Ours:
+            for role in ("agent", "speaker"):
+                add(f"memory {role}", stack.name, size, run, measured.memory[role], "MiB")
+            rest = sum(value for role, value in measured.memory.items() if role not in ("agent", "speaker"))
+            add("memory exabgp", stack.name, size, run, rest, "MiB")
+
+    def _singles(self, stack: type[Stack], turn: int) -> None:
+        for value in learning.one_by_one(stack, self.plan.samples):
+            self.results.add("learn one", stack.name, 0, turn, value, "s")
+
+    def _events(self, stack: type[Stack], turn: int) -> None:
+        for value in announcing.one_by_one(stack, self.plan.samples):
+            self.results.add("announce one", stack.name, 0, turn, value, "s")
+
+    def _many(self, stack: type[Stack], run: int) -> None:
+        self.results.add("announce", stack.name, 10_000, run, announcing.many(stack, 10_000), "s")
+
+    def _write(self, run: int) -> None:
+        self.results.add("write", Ours.name, 10_000, run, raw.batched(10_000), "s")
+        if run == 0:
+            self.results.add("write", "pyroute2", 10_000, run, raw.singly(10_000), "s")
+
+    def _flushed(self, stack: type[Stack]) -> None:
+        for run, value in enumerate(living.flushed(stack, self.plan.flushed, 10.0)):
+            if value is None:
+                raise RuntimeError("not back within 10 s")
+            self.results.add("flushed", stack.name, 0, run, value, "s")
+
+    def _killed(self) -> None:
+        sent, lost = living.killed(self.plan.kills)
+        self.results.add("packets sent", Ours.name, 0, 0, sent, "packets")
+        self.results.add("packets lost", Ours.name, 0, 0, lost, "packets")
+
+    def _patient(self) -> None:
+        """What takes a minute or more and no CPU, all at the same time."""
+        plan = self.plan
+        with ProcessPoolExecutor(max_workers=2 * len(self.stacks) + len(self.stacks)) as pool:
+            idle = {s: pool.submit(living.idle, s, plan.idle) for s in self.stacks}
+            away: dict[tuple[type[Stack], bool], Future[float | None]] = {
+                (s, knocks): pool.submit(living.away, s, plan.away, knocks=knocks, patience=plan.patience)
+                for s in self.stacks
+                for knocks in (False, True)
+                if not (knocks and s is ExaBgp)
+            }
+            for stack, cpu in idle.items():
+                self._try(f"{stack.name} idle", lambda s=stack, c=cpu: self._idle(s, c.result()))
+            for (stack, knocks), back in away.items():
+                how = "back, knocking" if knocks else "back"
+                self._try(f"{stack.name}: {how}", lambda s=stack, h=how, b=back: self._back(s, h, b.result()))
+
+    def _idle(self, stack: type[Stack], cpu: dict[str, float]) -> None:
+        self.results.add("idle", stack.name, 0, 0, sum(cpu.values()), "s")
+
+    def _back(self, stack: type[Stack], how: str, seconds: float | None) -> None:
+        if seconds is None:
+            raise RuntimeError(f"no session within {self.plan.patience:g} s")
+        self.results.add(how, stack.name, 0, 0, seconds, "s")
+
+
+def _kind(role: str) -> str:
+    return "ExaBGP" if role.lower().startswith("exabgp") else role
+
+
+def main() -> int:
+    """Run, save, print; a full run writes the page too."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="two minutes, one run of each; the page stays as it is")
+    parser.add_argument("--page", action="store_true", help="measure nothing: write the page from the saved results")
+    options = parser.parse_args()
+    if options.page:
+        write(Results.load(RESULTS / "results.csv"), json.loads((RESULTS / "machine.json").read_text()))
+        return 0
+    found = machine()
+    missing = set(STACKS) - {stack.name for stack in Bench(QUICK).stacks}
+    if missing:
+        print(f"not installed, so not measured: {', '.join(sorted(missing))}")
+    bench = Bench(QUICK if options.quick else FULL)
+    bench.run()
+    folder = RESULTS / "quick" if options.quick else RESULTS
+    bench.results.save(folder / "results.csv")
+    (folder / "machine.json").write_text(json.dumps(found, indent=2) + "\n")
+    print("", table(bench.results), "", ratios(bench.results), "", spent(bench.results), "", sep="\n")
+    for failure in bench.failures:
+        print(f"failed: {failure}")
+    if not options.quick:
+        write(bench.results, found)
+    return 1 if bench.failures and options.quick is False and len(bench.failures) > 4 else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

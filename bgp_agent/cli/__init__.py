@@ -1,0 +1,1 @@
+"""The command line: ``bgp-agent COMMAND``. Nothing is imported before the command that needs it is known."""

@@ -1,0 +1,80 @@
+"""The configuration in force: from the file, with the node's own address found, and reloaded while the agent runs.
+
+A bad new file keeps the last good one. Keys that cannot change while the agent runs keep their values, and ``/status``
+names them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Final
+
+import structlog
+
+from bgp_agent import translate
+from bgp_agent.config import Changes, ConfigError, Loaded, changes, load, with_address
+from bgp_agent.log import set_level
+from bgp_agent.passwords import Passwords
+from bgp_agent.reporting import Identity
+from bgp_agent.speaker.definition import PeerDefinition
+
+log: Final = structlog.get_logger("bgp_agent")
+
+
+class Configuration:
+    """What was loaded and what of it is in force. ``identity`` is kept up to date for ``/status``."""
+
+    def __init__(self, loaded: Loaded, environ: Mapping[str, str]) -> None:
+        self.loaded = loaded
+        self.config = loaded.config
+        self.identity = Identity(loaded.config.node.name or "", str(loaded.path))
+        self.located = False  # is the node's own address known
+        self._environ = environ
+        self._passwords = Passwords()
+
+    def locate(self) -> bool:
+        """Find the node's own address, towards the first peer; False while there is no route to it."""
+        try:
+            self.config = with_address(self.config)
+        except OSError:
+            return False
+        self.located = True
+        self.identity.address, self.identity.address6 = self.config.node.address or "", self.config.node.address6
+        return True
+
+    def reload(self) -> Changes | None:
+        """Read the file again; None when it is refused. What may change now is in force when this returns."""
+        identity = self.identity
+        try:
+            self.loaded = load(self.loaded.path, self._environ)
+        except ConfigError as error:
+            identity.config_problem = str(error)
+            identity.reload_failures += 1
+            log.error("the new configuration is refused; the last good one goes on", reason=str(error))  # noqa: TRY400
+            return None
+        identity.config_problem = None
+        identity.config_loaded = time.time()
+        new = self.loaded.config
+        if self.located:  # the address that is in use stays: it is the identity of every session
+            new = with_address(new, lambda _: self.config.node.address or "")
+        changed = changes(self.config, new)
+        self.config = changed.config
+        if changed.restart and changed.restart != identity.restart_needed:
+            log.warning("changed keys that need a restart keep their old values", keys=list(changed.restart))
+        identity.restart_needed = changed.restart
+        if changed.live:
+            log.info("configuration reloaded", changed=list(changed.live))
+            set_level(self.config.log.level)
+        return changed
+
+    def definitions(self) -> dict[str, PeerDefinition]:
+        """What each peer's ExaBGP is to be configured with. A password file that is lost is said once."""
+        lost = tuple(self._passwords.lost.values())
+        definitions = translate.definitions(self.config, self._passwords)
+        for sentence in self._passwords.lost.values():
+            if sentence not in lost:
+                log.warning(sentence)
+        if self._passwords.lost:
+            self.identity.config_problem = "; ".join(self._passwords.lost.values())
+        return definitions

@@ -1,0 +1,150 @@
+"""The node's own blocks, led from "the source names it" to "the network has forgotten it".
+
+:mod:`bgp_agent.core.blocks` says what may follow on what; here the facts are looked at that make it follow: forwarding,
+the blackhole in the kernel, the peers' acknowledgements, a drain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeAlias
+
+from bgp_agent.core.blocks import LET_GO, OwnBlockTable, Phase
+from bgp_agent.core.export import Export
+from bgp_agent.core.peers import Peer, established
+from bgp_agent.core.prefix import Family, Prefix, family_of
+from bgp_agent.core.settings import Settings
+from bgp_agent.core.values import BlockState, RouteState, SourceState
+
+KernelState: TypeAlias = Callable[[Prefix], tuple[RouteState, str]]
+
+_FORWARDING_KEYS = {Family.IPV4: "net.ipv4.ip_forward", Family.IPV6: "net.ipv6.conf.all.forwarding"}
+
+
+class Own:
+    """The own blocks with everything that decides about them. ``state``: the kernel's state of a prefix."""
+
+    def __init__(self, settings: Settings, peers: Mapping[str, Peer], state: KernelState) -> None:
+        self.settings = settings
+        self.table = OwnBlockTable()
+        self.exports: dict[str, Export] = {}
+        self.forwarding: dict[Family, bool] = dict.fromkeys(Family, True)
+        self.drained = False
+        self._peers = peers
+        self._state = state
+
+    def configure(self, settings: Settings) -> None:
+        """Peers, limits and attributes as configured now."""
+        self.settings = settings
+        given = {peer.address: peer for peer in settings.peers}
+        next_hops = dict(settings.own_addresses)
+        for address in self.exports.keys() - given.keys():
+            del self.exports[address]
+        for address, peer in given.items():
+            export = self.exports.get(address)
+            if export is not None:
+                export.reconfigure(peer, next_hops)
+                continue
+            export = self.exports[address] = Export(peer, next_hops)
+            for prefix in self.table.in_phase(Phase.OFFERED):
+                if self._offered(prefix):
+                    export.offer(prefix)
+        self.table.dirty.update(self.table.blocks)
+
+    def drain(self, *, on: bool) -> None:
+        """Take back every announcement, or offer them again; blackholes stay."""
+        self.drained = on
+        self.table.dirty.update(self.table.blocks)
+
+    def forward(self, forwarding: Mapping[Family, bool]) -> None:
+        """The sysctls of forwarding, by family."""
+        self.forwarding.update(forwarding)
+        self.table.dirty.update(self.table.blocks)
+
+    def touch(self, prefixes: Iterable[Prefix]) -> None:
+        """Something about these changed: those that are own blocks are looked at again."""
+        self.table.dirty.update(p for p in prefixes if p in self.table.blocks)
+
+    # --- one step ----------------------------------------------------------------------------------------------------
+    def step(self, prefix: Prefix, now: float) -> None:
+        """Move one block as far as the facts allow, and offer or withdraw it."""
+        block = self.table.blocks.get(prefix)
+        if block is None:
+            return
+        if block.phase is Phase.GATED and self.gate(prefix) is None:
+            self.table.gate_open(prefix, now)
+        offered, holders = self._offered(prefix), self.holders(prefix)
+        for address, export in self.exports.items():
+            if offered:
+                export.offer(prefix)
+            else:
+                export.withdraw(prefix)
+                if self.drained and address in holders:  # perhaps an earlier run announced it
+                    export.changes[prefix] = None
+        if block.phase is Phase.WITHDRAWING and not holders:
+            kept = any(prefix in peer.unreleased for peer in self._peers.values())
+            self.table.acknowledged(prefix, now, max(LET_GO, self.settings.graceful_restart if kept else 0.0))
+        self.table.dirty.discard(prefix)  # its own steps need no second look
+
+    def _offered(self, prefix: Prefix) -> bool:
+        phase = self.table.blocks[prefix].phase
+        return phase is Phase.OFFERED and not self.drained and not self.table.unread(prefix)
+
+    def holders(self, prefix: Prefix) -> list[str]:
+        """The established peers that have acknowledged the block."""
+        return [peer.address for peer in established(self._peers.values()) if prefix in peer.announced]
+
+    def gate(self, prefix: Prefix) -> str | None:
+        """Why packets for an own block would not be forwarded; None when they would."""
+        family = family_of(prefix)
+        if not self.forwarding[family]:
+            return f"forwarding is off: set {_FORWARDING_KEYS[family]}=1"
+        if self.settings.blackhole and self.settings.install and not self.standing(prefix):
+            return f"its blackhole is not in place: {self._state(prefix)[1]}"
+        return None
+
+    def standing(self, prefix: Prefix) -> bool:
+        """Is the blackhole of an own block in the kernel, ours or one that stands before ours."""
+        return self.settings.blackhole and self._state(prefix)[0] in (RouteState.INSTALLED, RouteState.SHADOWED)
+
+    # --- what is told ------------------------------------------------------------------------------------------------
+    def describe(self, prefix: Prefix) -> tuple[BlockState, str]:
+        """The state of an own block that is not released, and why, in one sentence."""
+        block = self.table.blocks[prefix]
+        holders = self.holders(prefix)
+        if block.phase is Phase.WITHDRAWING:
+            return BlockState.WITHHELD, f"no longer wanted; still acknowledged by {' and '.join(holders) or 'nobody'}"
+        if self.drained:
+            rest = f"; still acknowledged by {' and '.join(holders)}" if holders else ""
+            return BlockState.WITHHELD, f"drained: announced again after `bgp-agent undrain`{rest}"
+        if holders:
+            words = f"acknowledged by {len(holders)} of {len(self._peers)} peers"
+            words += "".join(f"; {peer}: {why}" for peer, why in self._withheld(prefix).items() if peer not in holders)
+            return BlockState.ANNOUNCED, words + (self._adopted_words() if block.adopted else "")
+        if block.phase is Phase.GATED:
+            return BlockState.WITHHELD, self.gate(prefix) or "about to be announced"
+        return self._unannounced(prefix)
+
+    def _adopted_words(self) -> str:
+        source = self.table.source
+        lost = source.state is not SourceState.SYNCED
+        return f"; adopted from an earlier run ({source.reason})" if lost else "; adopted from an earlier run"
+
+    def _withheld(self, prefix: Prefix) -> dict[str, str]:
+        """The peers that are not told of the block, and why."""
+        reasons = {address: export.why_not(prefix) for address, export in self.exports.items()}
+        return {address: reason for address, reason in reasons.items() if reason is not None}
+
+    def _unannounced(self, prefix: Prefix) -> tuple[BlockState, str]:
+        if self.table.blocks[prefix].adopted:
+            return BlockState.WITHHELD, "found in the kernel from an earlier run; the source has not named it yet"
+        reasons = self._withheld(prefix)
+        if reasons and len(reasons) == len(self.exports):
+            return BlockState.WITHHELD, "; ".join(f"{peer}: {words}" for peer, words in reasons.items())
+        refusals = {a: peer.refused[prefix] for a, peer in self._peers.items() if prefix in peer.refused}
+        if refusals:
+            return BlockState.PENDING, "; ".join(f"{peer}: {words}" for peer, words in refusals.items())
+        up = established(self._peers.values())
+        if not up:
+            return BlockState.PENDING, f"none of {len(self._peers)} peers is established"
+        return BlockState.PENDING, f"sent; not acknowledged yet for {' or '.join(peer.address for peer in up)}"

@@ -1,0 +1,78 @@
+"""Drain, undrain and stop: what the control socket asks of the agent.
+
+A drain is remembered by a file in ``state_dir``, so that it outlives restarts: a node that was taken out of traffic
+does not come back because its agent was upgraded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Protocol
+
+from bgp_agent.control.messages import Outcome
+
+MARK: Final = "drained"
+_LOOK: Final = 0.05  # seconds between two looks at what the peers have acknowledged
+
+
+class Drainable(Protocol):
+    """The agent, as far as it matters here."""
+
+    def drain(self, *, on: bool) -> None:
+        """Take back every announcement, or offer them again."""
+
+    def unacknowledged(self) -> list[str]:
+        """The established peers that still hold a block of ours."""
+
+    def stop(self) -> None:
+        """End soon."""
+
+    async def stop_speaker(self) -> str | None:
+        """End the speaker; None when it ended, else why not."""
+
+
+class Control:
+    """Fulfils :class:`bgp_agent.control.server.Actions`."""
+
+    def __init__(self, agent: Drainable, state_dir: Path) -> None:
+        self._agent = agent
+        self._mark = state_dir / MARK
+
+    async def drain(self, *, force: bool, progress: Callable[[str], None]) -> Outcome:
+        """Withdraw everything and wait for the peers' acknowledgements. Cancelled when its time is up."""
+        if not force:
+            return Outcome(
+                good=False,
+                reason="refused: there is no route table to hand over to, so the pods of this node would be cut off; "
+                "`bgp-agent drain --force` does it all the same",
+            )
+        self._mark.touch(mode=0o600)
+        self._agent.drain(on=True)
+        said = ""
+        while waiting := self._agent.unacknowledged():
+            words = f"waiting for {' and '.join(waiting)} to acknowledge the withdrawal"
+            if words != said:
+                progress(words)
+                said = words
+            await asyncio.sleep(_LOOK)
+        return Outcome(good=True, reason="drained: nothing is announced any more; `bgp-agent undrain` takes it back")
+
+    async def undrain(self, *, progress: Callable[[str], None]) -> Outcome:
+        """Announce again."""
+        del progress  # it is over at once
+        self._mark.unlink(missing_ok=True)
+        self._agent.drain(on=False)
+        return Outcome(good=True, reason="announcing again")
+
+    async def stop(self, *, everything: bool, progress: Callable[[str], None]) -> Outcome:
+        """End the agent, with ``everything`` the speaker first."""
+        if everything:
+            progress("ending the speaker")
+            trouble = await self._agent.stop_speaker()
+            if trouble is not None:
+                return Outcome(good=False, reason=trouble)
+        self._agent.stop()
+        rest = "the speaker ended too" if everything else "sessions, routes and announcements stay"
+        return Outcome(good=True, reason=f"the agent ends; {rest}")

@@ -1,0 +1,1 @@
+"""Where the node's own blocks are read from."""

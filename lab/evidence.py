@@ -1,0 +1,106 @@
+"""What happened, as those saw it whom it would have happened to: kernels and BGP peers.
+
+"Nothing happened" is only worth something when it is counted by somebody else than the program under test:
+:class:`RouteEvents` is ``ip monitor route`` in every namespace given; :class:`Messages` reads what BIRD wrote down of
+every BGP message it received (MRT, RFC 6396).
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import subprocess
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final, Self
+
+from lab.netns import Namespace, Network, wait_for
+
+BGP4MP: Final = 16
+MESSAGE_AS4: Final = 4
+UPDATE: Final = 2  # RFC 4271 section 4.1
+AFI_IPV6: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A BGP message as a peer received it."""
+
+    peer: str
+    kind: int
+
+
+def read_mrt(data: bytes) -> Iterator[Message]:
+    """The BGP messages in an MRT dump (RFC 6396 section 4.4.3); a record cut off at the end is left out."""
+    position = 0
+    while position + 12 <= len(data):
+        _time, kind, subtype, length = struct.unpack_from("!IHHI", data, position)
+        position += 12
+        if position + length > len(data):
+            return
+        record = data[position : position + length]
+        position += length
+        if kind == BGP4MP and subtype == MESSAGE_AS4:
+            yield _message(record)
+
+
+def _message(record: bytes) -> Message:
+    """Two AS numbers (8 bytes), interface (2), address family (2), two addresses, then the message itself."""
+    (family,) = struct.unpack_from("!H", record, 10)
+    size = 16 if family == AFI_IPV6 else 4
+    peer = socket.inet_ntop(socket.AF_INET6 if size == 16 else socket.AF_INET, record[12 : 12 + size])
+    return Message(peer, record[12 + 2 * size + 18])
+
+
+class Messages:
+    """The BGP messages that some BIRDs received after this was made, from their MRT dumps by name."""
+
+    def __init__(self, dumps: Mapping[str, Path]) -> None:
+        self._dumps = dumps
+        self._start = {name: path.stat().st_size for name, path in dumps.items()}
+
+    def updates(self) -> Counter[tuple[str, str]]:
+        """How many UPDATEs each (BIRD, peer address) pair has had."""
+        counted: Counter[tuple[str, str]] = Counter()
+        for name, path in self._dumps.items():
+            data = path.read_bytes()[self._start[name] :]
+            counted.update((name, message.peer) for message in read_mrt(data) if message.kind == UPDATE)
+        return counted
+
+
+class RouteEvents:
+    """``ip monitor route`` in each namespace: every change of a route while ``with`` lasts."""
+
+    def __init__(self, network: Network, namespaces: Iterable[Namespace], folder: Path) -> None:
+        self._network = network
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._logs = {namespace: folder / f"{namespace.name}.routes" for namespace in namespaces}
+
+    def __enter__(self) -> Self:
+        for namespace, log in self._logs.items():
+            log.write_bytes(b"")
+            process = self._network.start(namespace, "ip", "-oneline", "monitor", "route", log=log)
+            self._processes.append(process)
+            wait_for(f"{namespace.name}: ip monitor has subscribed", partial(_subscribed, process.pid))
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        for process in self._processes:
+            process.kill()
+            process.wait()
+
+    def seen(self) -> list[str]:
+        """Every event so far, as "NAMESPACE: what ip monitor printed"."""
+        return [f"{ns.name}: {line}" for ns, log in self._logs.items() for line in log.read_text().splitlines()]
+
+
+def _subscribed(pid: int) -> bool:
+    """Does the process hold a netlink socket with groups (/proc/PID/net/netlink: address, protocol, pid, groups)."""
+    try:
+        lines = Path(f"/proc/{pid}/net/netlink").read_text().splitlines()[1:]
+    except OSError:
+        return False
+    return any(fields[1] == "0" and int(fields[2]) == pid and int(fields[3], 16) for fields in map(str.split, lines))

@@ -1,0 +1,80 @@
+"""Password files come, go and change while sessions stand on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from lab.bird import ROUTE_SERVER_ASN
+from lab.netns import wait_for
+from lab.topology import Lab, Node
+from tests.chaos.conftest import configure
+
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(120)]
+
+PEER = "10.42.0.5"
+
+
+def peer(node: Node) -> dict[str, object]:
+    return next(each for each in node.status()["peers"] if each["address"] == PEER)
+
+
+def lock(lab: Lab, key: str) -> None:
+    """Rs-1 wants this key from node-a; an empty one: none."""
+    bird = lab.fabric.birds["rs-1"]
+    text, neighbor = lab.fabric.route_server("rs-1").config(bird.mrt), "neighbor 10.42.1.4 as 64512;"
+    bird.configure(text.replace(neighbor, f'{neighbor} password "{key}";') if key else text)
+
+
+@pytest.fixture
+def key(lab: Lab) -> Iterator[Path]:
+    """Node-a's session with rs-1 stands on this file."""
+    file = lab.folder / "key"
+    file.write_text("s3cret\n")
+    lock(lab, "s3cret")
+    configure(
+        lab.nodes["node-a"],
+        peers=[
+            {"address": "10.42.0.4", "asn": ROUTE_SERVER_ASN, "multihop": 8},
+            {"address": PEER, "asn": ROUTE_SERVER_ASN, "multihop": 8, "password_file": str(file)},
+        ],
+    )
+    wait_for("the definition with the key is in force", lambda: "s3cret" in peers_kept(lab), 10)
+    lab.wait(60)
+    yield file
+    lock(lab, "")
+
+
+def said(node: Node, words: str) -> bool:
+    return words in str(node.status()["config"]["problem"])
+
+
+def peers_kept(lab: Lab) -> str:
+    return (lab.nodes["node-a"].state_dir / "peers.json").read_text()
+
+
+def test_a_session_outlives_its_password_file(lab: Lab, key: Path) -> None:
+    node = lab.nodes["node-a"]
+    since = peer(node)["since"]
+    for content, why in ((b"", "is empty"), (b"\xff\xfe", "printable"), (None, "is not there")):
+        key.unlink() if content is None else key.write_bytes(content)
+        wait_for(f"it says: {why}", partial(said, node, why), 10)
+        assert peer(node)["state"] == "established"
+        assert peer(node)["since"] == since
+        assert "s3cret" not in str(node.status())
+    key.write_text("s3cret")
+    wait_for("and that it is back", lambda: node.status()["config"]["problem"] is None, 10)
+    assert peer(node)["since"] == since
+
+
+def test_a_rotated_password_is_taken_up(lab: Lab, key: Path) -> None:
+    node = lab.nodes["node-a"]
+    since = peer(node)["since"]
+    key.with_suffix(".new").write_text("0ther\n")
+    lock(lab, "0ther")
+    key.with_suffix(".new").replace(key)
+    wait_for("the session stands on the new key",
+             lambda: peer(node)["state"] == "established" and peer(node)["since"] != since, 30)  # fmt: skip

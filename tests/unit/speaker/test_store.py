@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bgp_agent.speaker.definition import PeerDefinition
+from bgp_agent.speaker.store import load, save
+
+PEER = PeerDefinition("10.42.0.4", 65515, 64512, "10.42.1.4", password="s3cret")  # noqa: S106
+
+
+def test_peers_survive_a_restart_in_a_file_for_their_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "peers.json"
+    save(path, [PEER])
+    assert load(path) == ([PEER], [])
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [file.name for file in tmp_path.iterdir()] == ["peers.json"]
+
+
+def test_no_file_is_no_peer_and_no_complaint(tmp_path: Path) -> None:
+    assert load(tmp_path / "peers.json") == ([], [])
+
+
+@pytest.mark.parametrize("text", ["", "[", "[]", "{}", '{"peers": 5}', "\xff", "[" * 100_000])
+def test_file_that_is_no_list_of_peers_is_named_and_nothing_is_raised(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "peers.json"
+    path.write_text(text, encoding="latin-1")
+    peers, complaints = load(path)
+    assert peers == []
+    assert str(path) in complaints[0]
+
+
+def test_one_bad_entry_does_not_stop_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "peers.json"
+    save(path, [PEER])
+    path.write_text(path.read_text().replace('"peers": [', '"peers": [{"address": "x"}, 5, '))
+    peers, complaints = load(path)
+    assert peers == [PEER]
+    assert len(complaints) == 2
