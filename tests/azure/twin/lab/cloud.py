@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import urllib.error
@@ -51,7 +52,12 @@ ASNS = {"a": 64512, "b": 64513, "c": 64514}
 class Cloud:
     """``azure-twin run`` on a configuration, inside the test's sandbox."""
 
-    def __init__(self, folder: Path, config: str = NODES, port: int = 9180) -> None:
+    def __init__(self, folder: Path, config: str = NODES, port: int = 0) -> None:
+        worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+        self.tag = f"t{worker}"  # workers share the sandbox
+        port = port or 9180 + int(worker.removeprefix("gw"))
+        if "\nfabric:" not in config:
+            config += f"fabric: {{tag: {self.tag}}}\n"
         self.folder = folder
         self.url = f"http://127.0.0.1:{port}"
         self.config = folder / "twin.yaml"
@@ -137,7 +143,7 @@ class Cloud:
         return {(each["prefix"], each["next_hop"]) for each in self.status()["instances"][instance]["routes"]}
 
     def vm(self, name: str) -> Namespace:
-        return Namespace(f"twin-{name}")
+        return Namespace(f"{self.tag}-{name}")
 
     def bird(
         self, vm: str, prefixes: Iterable[str] = (), *, asn: int | None = None, extra: str = "", options: str = "",

@@ -203,7 +203,7 @@ def test_an_instance_whose_bird_dies_is_down_and_comes_back(cloud: Cloud) -> Non
     cloud.until("both hold it", lambda: all(cloud.holds(index) for index in (0, 1)))
     before = since(cloud, "a", "r1")
     pids = subprocess.run(
-        ["ip", "netns", "pids", "twin-rs0"], capture_output=True, text=True, check=True
+        ["ip", "netns", "pids", f"{cloud.tag}-rs0"], capture_output=True, text=True, check=True
     ).stdout.split()
     for pid in pids:
         os.kill(int(pid), signal.SIGKILL)
@@ -224,4 +224,4 @@ def test_a_twin_that_was_killed_starts_again_over_what_it_left(cloud: Cloud) -> 
 def test_a_twin_that_ends_leaves_nothing_behind(cloud: Cloud) -> None:
     cloud.process.terminate()
     assert cloud.process.wait(20) == 0
-    assert not [each.name for each in NETNS.iterdir() if each.name.startswith("twin-")]
+    assert not [each.name for each in NETNS.iterdir() if each.name.startswith(f"{cloud.tag}-")]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from azure_twin.config import ConfigError, load, parse
 from azure_twin.twin import Twin
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
@@ -33,6 +33,7 @@ def test_a_wrong_file_is_refused_with_the_place(text: str, word: str) -> None:
         parse(text)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=80))
 def test_no_text_makes_the_parser_fail_otherwise(text: str) -> None:
     with contextlib.suppress(ConfigError):

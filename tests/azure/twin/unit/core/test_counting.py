@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from azure_twin.core.counting import PeerCount
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
@@ -41,6 +41,7 @@ def test_withdrawals_and_a_lost_session_make_room() -> None:
     assert count.counted == 10
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.lists(st.integers(0, 30), max_size=12), st.lists(st.integers(0, 30), max_size=12),
     st.floats(0, 3))), st.integers(1, 40),

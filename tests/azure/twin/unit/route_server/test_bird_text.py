@@ -7,7 +7,7 @@ import struct
 from azure_twin.core.learned import Learned
 from azure_twin.route_server.bird_text import Peer, configuration, routes, states
 from azure_twin.route_server.mrt import MrtReader, State, Update
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 SHOWN = """Table master4:
@@ -52,6 +52,7 @@ def test_a_blocked_peer_is_configured_to_lose_its_session() -> None:
     assert "route 10.42.0.0/16 blackhole;" in text
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=60), max_size=20))
 def test_no_output_of_bird_brings_the_reader_down(lines: list[str]) -> None:
     routes(lines)
@@ -93,6 +94,7 @@ def test_updates_and_states_are_read_however_the_bytes_are_cut() -> None:
     assert [event for byte in data for event in reader.feed(bytes([byte]))] == wanted
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_no_record_brings_the_reader_down(noise: bytes) -> None:
     reader = MrtReader()
