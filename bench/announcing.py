@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from functools import partial
+from operator import contains
 
 from pyroute2 import IPRoute
 
@@ -39,7 +41,7 @@ def one_by_one(stack_class: type[Stack], count: int) -> list[float]:
                     stack.announce(prefix)
                 else:
                     kernel.route("add", dst=text, type="blackhole", proto=80)
-                rig.loop.until(f"the router hears {text}", lambda prefix=prefix: prefix in heard, 20)
+                rig.loop.until(f"the router hears {text}", partial(contains, heard, prefix), 20)
                 took.append(heard[prefix] - first)
                 rig.loop.run_for(0.02)
         return took

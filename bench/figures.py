@@ -51,11 +51,11 @@ def around(values: Sequence[float], label: str) -> Axis:
 def chart(title: str, x: Axis, y: Axis, lines: Mapping[str, Line], *, dots: bool = False) -> str:
     """The SVG text."""
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" '
-        'font-size="12" role="img">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">',
+        "<style>text { font: 12px sans-serif; fill: #1f2328 } .title { font-weight: bold }</style>",
         f"<title>{escape(title)}</title>",
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>',
-        f'<text x="{_LEFT}" y="22" font-size="14" font-weight="bold" fill="#1f2328">{escape(title)}</text>',
+        f'<text x="{_LEFT}" y="22" class="title">{escape(title)}</text>',
         *_grid(x, y),
     ]
     for number, (name, line) in enumerate(lines.items()):
@@ -67,7 +67,7 @@ def chart(title: str, x: Axis, y: Axis, lines: Mapping[str, Line], *, dots: bool
             parts += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3" fill="{colour}"/>' for a, b in points]
         at = _LEFT + 12 + number * 130
         parts.append(f'<rect x="{at}" y="{_TOP + 6}" width="14" height="4" fill="{colour}"/>')
-        parts.append(f'<text x="{at + 20}" y="{_TOP + 13}" fill="#1f2328">{escape(name)}</text>')
+        parts.append(f'<text x="{at + 20}" y="{_TOP + 13}">{escape(name)}</text>')
     return "\n".join([*parts, "</svg>", ""])
 
 
@@ -91,5 +91,7 @@ def _grid(x: Axis, y: Axis) -> list[str]:
         parts.append(f'<text x="{_LEFT - 8}" y="{at + 4:.1f}" text-anchor="end">{tick:,.4g}</text>')
     middle = (_LEFT + WIDTH - _RIGHT) / 2
     parts.append(f'<text x="{middle}" y="{HEIGHT - 10}" text-anchor="middle">{escape(x.label)}</text>')
-    parts.append(f'<text transform="translate(16 {HEIGHT / 2}) rotate(-90)" text-anchor="middle">{escape(y.label)}</text>')
+    parts.append(
+        f'<text transform="translate(16 {HEIGHT / 2}) rotate(-90)" text-anchor="middle">{escape(y.label)}</text>'
+    )
     return parts

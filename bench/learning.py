@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
+from operator import contains
+from typing import Final
 
 from bench import processes
 from bench.rig import ROUTER_ASN, Rig, block
@@ -12,8 +15,8 @@ from bench.stacks import ExaBgp, Stack
 from bgp_agent.core.prefix import Prefix, parse_address
 
 #: Of a large table each 64th route is watched.
-SAMPLE = 64
-WATCHED_WHOLE = 2000
+SAMPLE: Final = 64
+WATCHED_WHOLE: Final = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ def one_by_one(stack_class: type[Stack], count: int) -> list[float]:
             said = updates([prefix], next_hop, (ROUTER_ASN,))
             first = time.monotonic()
             rig.routers[0].send(said)
-            rig.loop.until(f"{stack.name} has prefix {number}", lambda prefix=prefix: prefix in arrived, 10)
+            rig.loop.until(f"{stack.name} has prefix {number}", partial(contains, arrived, prefix), 10)
             took.append(arrived[prefix] - first)
             rig.loop.run_for(0.01)
         return took

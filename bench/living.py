@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from pyroute2 import IPRoute
 
@@ -11,7 +12,7 @@ from bench.rig import NODE, ROUTER_ASN, ROUTERS, Rig, block
 from bench.router import updates
 from bench.stacks import Ours, Stack
 from bgp_agent.core.prefix import parse_address, prefix_text
-from lab.netns import wait_for
+from lab.netns import Namespace, wait_for
 from lab.traffic import Traffic
 
 
@@ -23,7 +24,7 @@ def idle(stack_class: type[Stack], seconds: float) -> dict[str, float]:
         for router in rig.routers:
             prefixes = [block(number) for number in range(100)]
             router.send(updates(prefixes, parse_address(router.address), (ROUTER_ASN,)))
-        rig.loop.run_for(5.0)
+        rig.loop.run_for(seconds / 2)  # what is new is asked about by the probe, and again
         roles = stack.processes()
         before = {role: processes.cpu(pid) for role, pid in roles.items()}
         rig.loop.run_for(seconds)
@@ -78,6 +79,10 @@ def flushed(stack_class: type[Stack], count: int, patience: float) -> list[float
         return took
 
 
+def _shows(namespace: Namespace, words: str) -> bool:
+    return words in namespace.ip("-4 route show")
+
+
 def killed(kills: int, rate: int = 1000) -> tuple[int, int]:
     """The agent is killed and started again under traffic, to a learned block and to the own one: (sent, lost).
 
@@ -99,7 +104,7 @@ def killed(kills: int, rate: int = 1000) -> tuple[int, int]:
         rig.node.ip("address add 10.64.0.1/32 dev lo")
         ways = (("learned", rig.node, "10.128.0."), ("own", rig.edge, "10.64.0.0/26"))
         for what, namespace, words in ways:
-            wait_for(f"the route to the {what} block", lambda n=namespace, w=words: w in n.ip("-4 route show"), 20)
+            wait_for(f"the route to the {what} block", partial(_shows, namespace, words), 20)
         traffic = Traffic(rate)
         traffic.stream("to the learned block", rig.node, rig.edge, "10.128.0.1")
         traffic.stream("to the own block", rig.edge, rig.node, "10.64.0.1")
@@ -115,4 +120,3 @@ def killed(kills: int, rate: int = 1000) -> tuple[int, int]:
                 traffic.run_for(5.0)
             counts = traffic.finish()
         return sum(count.sent for count in counts), sum(len(count.lost) for count in counts)
-

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -52,6 +51,9 @@ def table(results: Results) -> str:
         several = measure.endswith(" one") or measure == "flushed"
         shown = f"{unit}, p50 / p99" if several else unit
         lines.append(f"| {words} | {shown} | {target} | {' | '.join(cells)} |")
+    single = results.spread("write", "pyroute2", 10_000)
+    if single:
+        lines.append(f"| the same by pyroute2, one at a time | ms | | {single.text(1e3)} | - | - | - |")
     sent, lost = results.values("packets sent", "bgp-agent"), results.values("packets lost", "bgp-agent")
     if sent:
         lines.append(f"| lost over SIGKILL and restart | packets | 0 | {lost[0]:,.0f} of {sent[0]:,.0f} | - | - | - |")
@@ -120,8 +122,12 @@ def write(results: Results, machine: Mapping[str, str]) -> None:
     """The page's generated parts, and its figures."""
     FIGURES.mkdir(exist_ok=True)
     drawn = {
-        "learn-one.svg": distribution(results, "learn one", "One prefix: from the router's UPDATE to the kernel's route"),
-        "announce-one.svg": distribution(results, "announce one", "One block: from the event to the UPDATE at the router"),
+        "learn-one.svg": distribution(
+            results, "learn one", "One prefix: from the router's UPDATE to the kernel's route"
+        ),
+        "announce-one.svg": distribution(
+            results, "announce one", "One block: from the event to the UPDATE at the router"
+        ),
         "growth-time.svg": growth(results, "learn", "From the first byte sent to the last route installed", "seconds"),
         "growth-memory.svg": growth(results, "memory", "Resident memory of all processes, afterwards", "MiB"),
     }
@@ -131,7 +137,14 @@ def write(results: Results, machine: Mapping[str, str]) -> None:
     text = PAGE.read_text()
     parts = {"table": table(results), "ratios": ratios(results), "spent": spent(results), "machine": facts(machine)}
     for name, made in parts.items():
-        text = re.sub(
-            rf"(<!-- bench {name} -->\n).*?(<!-- end -->)", lambda m, made=made: f"{m[1]}{made}\n{m[2]}", text, flags=re.S
-        )
+        text = _between(text, name, made)
     PAGE.write_text(text)
+
+
+def _between(text: str, name: str, made: str) -> str:
+    """The text with a part made anew. Raises ValueError when it has no such part."""
+    head, mark, rest = text.partition(f"<!-- bench {name} -->\n")
+    _, end, tail = rest.partition("<!-- end -->")
+    if not (mark and end):
+        raise ValueError(f"{PAGE.name} has no part between <!-- bench {name} --> and <!-- end -->")
+    return f"{head}{mark}{made}\n{end}{tail}"

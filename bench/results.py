@@ -63,8 +63,8 @@ class Results:
     def __init__(self, rows: Iterable[Result] = ()) -> None:
         self.rows: Final = list(rows)
 
-    def add(self, measure: str, stack: str, size: int, run: int, value: float, unit: str) -> None:
-        """One more."""
+    def add(self, measure: str, stack: str, value: float, unit: str, *, size: int = 0, run: int = 0) -> None:
+        """One more value."""
         self.rows.append(Result(measure, stack, size, run, value, unit))
 
     def values(self, measure: str, stack: str, size: int = 0) -> list[float]:

@@ -118,7 +118,7 @@ class Router:
         assert self._listener is not None
         with contextlib.suppress(BlockingIOError):
             line, _ = self._listener.accept()
-            line.setblocking(False)
+            line.settimeout(0)
             self._lines.append(_Line(self, self._loop, line))
 
     def _keep_alive(self, now: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import http.client
 import json
 import os
@@ -10,11 +11,12 @@ import re
 import shutil
 import socket
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
 from bench import processes
-from bench.rig import NODE, NODE_ASN, POOLS, ROUTER_ASN, ROUTERS, Rig
+from bench.rig import NODE, NODE_ASN, POOLS, ROUTER_ASN, Rig
 from bgp_agent.core.prefix import Prefix, parse_prefix, prefix_text
 from bgp_agent.speaker.exabgp_config import assets
 from bgp_agent.speaker.pipes import CAPACITY, CHUNK
@@ -23,7 +25,6 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 AGENT: Final = [sys.executable, "-m", "bgp_agent"]
 FRR: Final = Path("/usr/lib/frr")
 _HTTP: Final = 9179
-_F_SETPIPE_SZ: Final = 1031
 
 
 class Stack(Protocol):
@@ -227,7 +228,7 @@ class ExaBgp:
         neighbors = "".join(
             f"neighbor {router.address} {{ local-address {NODE}; router-id {NODE}; local-as {NODE_ASN};"
             f" peer-as {ROUTER_ASN}; hold-time 30; family {{ ipv4 unicast; }}"
-            f" api a{number} {{ processes [ bench ]; receive {{ parsed; update; }} }} }}\n"
+            f" adj-rib-in false; api a{number} {{ processes [ bench ]; receive {{ parsed; update; }} }} }}\n"
             for number, router in enumerate(rig.routers)
         )
         (rig.folder / "exabgp.conf").write_text(f"process bench {{ run {helper}; encoder json; }}\n{neighbors}")
@@ -249,9 +250,7 @@ class ExaBgp:
         _, (self._events, self._commands), _, _ = socket.recv_fds(self._socket, 64, 2)
         os.set_blocking(self._events, False)
         with contextlib.suppress(OSError):
-            import fcntl
-
-            fcntl.fcntl(self._events, _F_SETPIPE_SZ, CAPACITY)
+            fcntl.fcntl(self._events, fcntl.F_SETPIPE_SZ, CAPACITY)
         self.rig.loop.add(self._events, self._read)
 
     def _read(self, now: float) -> None:
@@ -276,26 +275,25 @@ class ExaBgp:
 
     def announce_many(self, prefixes: list[Prefix], *, line: int = 20, window: int = 2) -> None:
         """As fast as it can be done: so many in one line, so many lines unanswered (measured: 20 and 2 are best)."""
-        sent, first = 0, self.answers
-        for at in range(0, len(prefixes), line):
+        first = self.answers
+        for sent, at in enumerate(range(0, len(prefixes), line), 1):
             words = " ".join(map(prefix_text, prefixes[at : at + line]))
             os.write(self._commands, f"announce attributes next-hop {NODE} nlri {words}\n".encode())
-            sent += 1
-            self.rig.loop.until("ExaBGP answers", lambda sent=sent: self.answers - first > sent - window, 30)
+            self.rig.loop.until("ExaBGP answers", partial(self._answered, first + sent - window), 30)
+
+    def _answered(self, more_than: int) -> bool:
+        return self.answers > more_than
 
     def processes(self) -> dict[str, int]:
         """It, and what is left of its helper."""
         return self._roles | _named(self.rig, _sleeps(self.rig))
 
 
-def available() -> list[type[Bird] | type[Frr]]:
+def available() -> list[type[Bird | Frr]]:
     """The routers that are installed here."""
-    found: list[type[Bird] | type[Frr]] = []
+    found: list[type[Bird | Frr]] = []
     if shutil.which("bird"):
         found.append(Bird)
     if (FRR / "bgpd").exists():
         found.append(Frr)
     return found
-
-
-_ = ROUTERS

@@ -49,7 +49,7 @@ class Watcher:
                 return
             except OSError as error:
                 if error.errno == errno.ENOBUFS:
-                    raise RuntimeError("the bench was too slow and lost route messages; this run counts for nothing") from error
+                    raise RuntimeError("the bench was too slow and lost route messages: this run is void") from error
                 raise
             if data[_DESTINATION - 4 : _DESTINATION] != _RTA_DST:
                 continue

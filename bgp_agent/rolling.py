@@ -53,8 +53,9 @@ class Rolling:
             self._tell(definitions)
 
     def _next(self) -> str | None:
-        """A session that still has to restart."""
-        return next((a for a, d in self._wanted.items() if self._told.get(a) != d), None)
+        """A session that still has to restart: one that is down meanwhile before those that stand."""
+        waiting = [a for a, d in self._wanted.items() if self._told.get(a) != d]
+        return min(waiting, key=self._stands, default=None)
 
     async def run(self) -> None:
         """Restart one session after the other, until cancelled."""
@@ -62,13 +63,15 @@ class Rolling:
             await self._changed.wait()
             self._changed.clear()
             while self._next() is not None:
-                await self._others_stand()
+                await self._until(self._free, self._patience)
                 if (address := self._next()) is not None:
                     self._put(self._told | {address: self._wanted[address]})
                     await self._until(lambda gone=address: not self._stands(gone), GOING)  # type: ignore[misc]  # bound
 
-    async def _others_stand(self) -> None:
-        await self._until(lambda: all(map(self._serves, self._told)), self._patience)
+    def _free(self) -> bool:
+        """May the next one restart: all serve, or it is down and has nothing to lose."""
+        address = self._next()
+        return address is None or not self._stands(address) or all(map(self._serves, self._told))
 
     async def _until(self, condition: Callable[[], bool], patience: float) -> None:
         try:

@@ -17,6 +17,8 @@ from typing import Final
 from bgp_agent.cli import reference as commands
 from bgp_agent.config import reference
 from bgp_agent.web import reference as metrics
+from lab.neighbours import NEIGHBOURS
+from lab.neighbours import page as interop
 
 DOCS: Final = Path(__file__).resolve().parent
 
@@ -68,6 +70,7 @@ def pages() -> dict[Path, str]:
         DOCS / "reference/configuration.md": reference.page(),
         DOCS / "reference/cli.md": commands.page(),
         DOCS / "reference/metrics.md": metrics.page(),
+        DOCS / "reference/interop.md": interop.page(NEIGHBOURS),
     }
 
 

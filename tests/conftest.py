@@ -8,6 +8,8 @@ from typing import Final
 
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 PACKAGES: Final = {
     "ip": "iproute2",
@@ -56,3 +58,20 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def _longer(usual: settings | None) -> settings:
     usual = usual or settings.default or settings()
     return settings(usual, max_examples=usual.max_examples * FUZZ, deadline=None)
+
+
+#: Tests that build whole labs share one worker: two labs at once on two cores promise nothing.
+ONE_WORKER: Final = ("tests/lab/", "tests/chaos/", "tests/packaging/")
+
+
+class ByPart(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """A worker takes a whole file, or all of the labs (``--dist loadgroup`` has no effect with pytest 9.2)."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::", 1)[0]
+        return "labs" if file.startswith(ONE_WORKER) else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByPart:
+    return ByPart(config, log)

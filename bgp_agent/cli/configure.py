@@ -42,7 +42,7 @@ def init(arguments: argparse.Namespace) -> int:
         raise CommandError(f"{path} is there already: --force replaces it, another FILE keeps both") from None
     finally:
         fresh.unlink(missing_ok=True)
-    print(f"{path} is written: fill in the peers, then `{PROG} check -c {path}`")
+    print(f"{path} is written: fill in AS numbers, peers and pools, then `{PROG} check -c {path}`")
     return GOOD
 
 

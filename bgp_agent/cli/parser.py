@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -15,6 +16,18 @@ DEFAULT_URL: Final = "http://127.0.0.1:9179"
 FILES: Final = {"bash": "_shtab_compgen_files", "zsh": "_files"}
 """How a shell completes a file name; shtab's own ``FILE``, without importing shtab for every command."""
 ROUTE_STATES: Final = ("installed", "shadowed", "pending", "refused", "stale")
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Examples as they stand, everything else wrapped, and no path or option broken at a hyphen."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(text, width, break_on_hyphens=False)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if "\n" in text:
+            return super()._fill_text(text, width, indent)
+        return textwrap.fill(text, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +257,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Announces a node's pod blocks over BGP, installs the peers' blocks in its kernel and proves both.",
         epilog=_epilog((("bgp-agent status", "how this node is"), ("bgp-agent explain 192.168.2.7", "why")))
         + f"\n\n{EXIT_CODES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
     )
     parser.add_argument("--version", action="version", version=f"{PROG} {__version__}")
     parser.add_argument("-c", "--config", metavar="FILE", help=f"the config file ({DEFAULT_CONFIG})")
@@ -252,7 +265,7 @@ def build_parser() -> argparse.ArgumentParser:
     for command in COMMANDS:
         sub = commands.add_parser(
             command.name, help=command.help, description=command.description, epilog=_epilog(command.examples),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_Help,
         )  # fmt: skip
         for add in command.options:
             add(sub)

@@ -31,7 +31,7 @@ def _picture(found: answers.Status) -> None:
     node = found.node
     print(f"{output.toned(output.clean(node.name), 'bold')}: {output.state('ready' if found.ready else 'not ready')}, "
           f"{output.clean(found.reason)}")  # fmt: skip
-    addresses = ", ".join(one for one in (node.address, node.address6) if one)
+    addresses = ", ".join(one for one in (node.address, node.address6) if one) or "its address is not known yet"
     attraction = "nothing attracts traffic" if found.mode == "off" else f"traffic by {found.mode}"
     print(output.clean(f"{attraction} · {addresses} · bgp-agent {node.version} since {node.started}"))
     problems = list(_problems(found))

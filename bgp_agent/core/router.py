@@ -162,6 +162,7 @@ class Router:
 
     def on_events(self, events: Sequence[SpeakerEvent], now: float) -> None:
         """What ExaBGP told, in its order. Events of a peer that is not configured any more are dropped."""
+        self.revision += 1  # also for what changes no decision, such as a prefix above the limit
         for event in events:
             peer = self.peers.get(event.peer)
             if peer is None:

@@ -16,6 +16,7 @@ class Bird(Neighbour):
 
     name: ClassVar = "BIRD"
     package: ClassVar = "bird2"
+    release: ClassVar = "2.0.12"
     programs: ClassVar = ("bird", "birdc")
 
     def __init__(self, network: Network, inside: Namespace, folder: Path) -> None:

@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 from typing import Any, ClassVar
 
-from lab.neighbours.plan import NODE_ASN, ROUTER_ASN, Held, Neighbour, may_change_user, version_of
+from lab.neighbours.plan import NODE_ASN, ROUTER_ASN, Feature, Held, Neighbour, may_change_user, version_of
 from lab.netns import Namespace, Network, wait_for
 
 _PROGRAMS = Path("/usr/lib/frr")
@@ -23,6 +23,12 @@ class Frr(Neighbour):
 
     name: ClassVar = "FRR"
     package: ClassVar = "frr"
+    release: ClassVar = "8.4.4"
+    notes: ClassVar = {
+        Feature.SESSION: "tells a neighbour its own routes again unless a filter says otherwise; they are refused "
+        "here, and count towards `max_prefixes`",
+        Feature.THEIR_LIMIT: "takes one prefix more than `maximum-prefix` says before it ends the session",
+    }
     programs: ClassVar = ("vtysh", str(_PROGRAMS / "bgpd"), str(_PROGRAMS / "zebra"))
 
     def __init__(self, network: Network, inside: Namespace, folder: Path) -> None:
@@ -40,7 +46,7 @@ class Frr(Neighbour):
         if self._zebra is None:
             (self.folder / "zebra.conf").touch()
             self._zebra = self._run("zebra", "-A", "127.0.0.1")
-            wait_for("zebra answers", lambda: (self.folder / "zebra.vty").exists())
+            wait_for("zebra answers", (self.folder / "zebra.vty").exists)
         (self.folder / "bgpd.vty").unlink(missing_ok=True)
         (self.folder / "bgpd.conf").write_text(self._text())
         self.process = self._run("bgpd")

@@ -14,6 +14,7 @@ class GoBgp(Neighbour):
 
     name: ClassVar = "GoBGP"
     package: ClassVar = "gobgpd"
+    release: ClassVar = "3.10.0"
     programs: ClassVar = ("gobgp", "gobgpd")
 
     def start(self) -> None:
@@ -36,8 +37,10 @@ class GoBgp(Neighbour):
 
     def held(self, node: str) -> dict[str, Held]:
         family = "ipv6" if ":" in node else "ipv4"
-        answer = self.inside.run("gobgp", "-j", "neighbor", node, "adj-in", "-a", family, check=False)  # fails when down
-        return {prefix: _held(paths[0]["attrs"]) for prefix, paths in json.loads(answer or "{}").items()}
+        # of a neighbour without a session it says {"error": ...}
+        answer = self.inside.run("gobgp", "-j", "neighbor", node, "adj-in", "-a", family, check=False)
+        table = json.loads(answer or "{}")
+        return {p: _held(paths[0]["attrs"]) for p, paths in table.items() if isinstance(paths, list)}
 
     def updates(self, node: str) -> int:
         return int(self._ask("neighbor", node)["state"]["messages"]["received"].get("update", 0))

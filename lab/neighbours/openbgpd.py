@@ -17,11 +17,17 @@ class OpenBgpd(Neighbour):
 
     name: ClassVar = "OpenBGPD"
     package: ClassVar = "openbgpd"
+    release: ClassVar = "7.7"
     programs: ClassVar = ("/usr/sbin/bgpd", "/usr/sbin/bgpctl")
     cannot: ClassVar = {
-        Feature.REFRESH: "refuses every ROUTE-REFRESH request though it negotiated them "
-        "(7.7 logs `AID IPv4 unicast not negotiated`)",
-        Feature.OUR_LIMIT: "the surplus is refused, but room that is made later is not used: that takes a refresh",
+        Feature.REFRESH: "it refuses every ROUTE-REFRESH though it negotiated them (its log: `AID IPv4 unicast not "
+        "negotiated`), so an agent that restarts cannot learn again what it told",
+        Feature.AGENT_KILLED: "BGP itself stands, but without a refresh the restarted agent hears nothing of its "
+        "peer's routes and gives them up after ten quiet seconds; a new session brings them back",
+        Feature.OUR_LIMIT: "the surplus is refused, but room that is made later stays unused: that takes a refresh",
+    }
+    notes: ClassVar = {
+        Feature.MD5: "needs `passive: true`: its listening socket never gets the key, so that only it can connect",
     }
     with_password: ClassVar = {"passive": True}  # its listening socket never gets the key: only it can connect
 

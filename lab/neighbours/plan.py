@@ -32,7 +32,7 @@ class Feature(Enum):
     ATTRIBUTES = "MED, communities and prepended AS path arrive as configured"
     WITHDRAW = "withdrawals, both ways"
     THIRD_PARTY = "a third party's next hop, both families"
-    PASSWORD = "TCP-MD5 (RFC 2385)"
+    MD5 = "TCP-MD5 (RFC 2385)"
     TTL_SECURITY = "GTSM (RFC 5082)"
     MULTIHOP = "multihop, from a loopback address"
     REFRESH = "route refresh: a restarted agent learns what changed meanwhile"
@@ -80,8 +80,10 @@ class Neighbour(abc.ABC):
 
     name: ClassVar[str]
     package: ClassVar[str]
+    release: ClassVar[str]  # the one of Debian 12, which the table in the docs speaks of
     programs: ClassVar[tuple[str, ...]]
-    cannot: ClassVar[Mapping[Feature, str]] = {}
+    cannot: ClassVar[Mapping[Feature, str]] = {}  # what is skipped, and why
+    notes: ClassVar[Mapping[Feature, str]] = {}  # what works, but not as one may expect
     with_password: ClassVar[Mapping[str, object]] = {}  # what the node's peer entry needs besides for TCP-MD5
 
     def __init__(self, network: Network, inside: Namespace, folder: Path) -> None:

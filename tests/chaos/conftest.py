@@ -12,12 +12,6 @@ from lab.netns import Network
 from lab.topology import ASN, ROUTE_SERVERS, Lab, Node, StatusError, short_folder
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if "tests/chaos/" in item.path.as_posix():
-            item.add_marker(pytest.mark.xdist_group("chaos"))
-
-
 def configure(node: Node, **bgp: object) -> None:
     """Hold time 9 s, stale time 10 s, both route servers; ``bgp`` replaces keys of that section."""
     peers = [{"address": a, "asn": ROUTE_SERVER_ASN, "multihop": 8} for a in ROUTE_SERVERS.values()]

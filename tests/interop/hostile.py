@@ -32,7 +32,9 @@ def message(kind: int, body: bytes = b"", *, length: int | None = None, marker: 
     return marker + struct.pack("!HB", len(body) + 19 if length is None else length, kind) + body
 
 
-def opening(asn: int, *, version: int = 4, hold_time: int = 30, router_id: str = "10.99.1.3", more: bytes = b"") -> bytes:
+def opening(
+    asn: int, *, version: int = 4, hold_time: int = 30, router_id: str = "10.99.1.3", more: bytes = b""
+) -> bytes:  # fmt: skip
     """An OPEN. ``more``: further capabilities, raw."""
     capabilities = b"".join((
         b"\x01\x04" + IPV4, b"\x01\x04" + IPV6, b"\x02\x00", b"\x46\x00", b"\x41\x04" + struct.pack("!I", asn), more,
@@ -51,7 +53,7 @@ def attribute(code: int, value: bytes, flags: int = WELL_KNOWN) -> bytes:
 
 def path(*asns: int) -> bytes:
     """AS_PATH of one sequence, 4 bytes a number (RFC 6793)."""
-    return attribute(2, bytes((2, len(asns))) + b"".join(struct.pack("!I", asn) for asn in asns) if asns else b"")
+    return attribute(2, bytes((2, len(asns))) + struct.pack(f"!{len(asns)}I", *asns) if asns else b"")
 
 
 def origin(value: int = 0) -> bytes:
@@ -73,8 +75,8 @@ def nlri(prefix: str) -> bytes:
 
 def update(attributes: bytes = b"", announced: bytes = b"", withdrawn: bytes = b"") -> bytes:
     """An UPDATE from its three parts."""
-    return message(UPDATE, struct.pack("!H", len(withdrawn)) + withdrawn + struct.pack("!H", len(attributes)) + attributes
-                   + announced)  # fmt: skip
+    sized = (struct.pack("!H", len(part)) + part for part in (withdrawn, attributes))
+    return message(UPDATE, b"".join((*sized, announced)))
 
 
 def withdrawal(*prefixes: str) -> bytes:

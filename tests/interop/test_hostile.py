@@ -10,7 +10,7 @@ import contextlib
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -209,7 +209,8 @@ def test_message_that_breaks_a_session_breaks_no_other(rig: Rig, foe: Hostile, a
 def test_burst_of_changes_of_one_prefix_ends_with_the_last(rig: Rig, foe: Hostile) -> None:
     hops = [f"10.99.1.{100 + n}" for n in range(10)]
     for _ in range(5):
-        changes = [foe.good(BAD, hop=hop, more=bgp.attribute(4, struct.pack("!I", n), 0x80)) for n, hop in enumerate(hops)]
+        meds = [bgp.attribute(4, struct.pack("!I", n), 0x80) for n in range(len(hops))]
+        changes = [foe.good(BAD, hop=hop, more=med) for hop, med in zip(hops, meds, strict=True)]
         foe.say(b"".join(changes))
         wait_for("the last one is in the kernel", lambda: rig.routes().get(BAD) == hops[-1])
         foe.say(b"".join([*changes, bgp.withdrawal(BAD)]))

@@ -11,12 +11,6 @@ from lab.netns import Network
 from lab.topology import Lab, short_folder
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if "tests/lab/" in item.path.as_posix():
-            item.add_marker(pytest.mark.xdist_group("lab"))
-
-
 @pytest.fixture(scope="module")
 def running_lab() -> Iterator[Lab]:
     with Network() as network:

@@ -1,9 +1,9 @@
 #!/bin/sh
 # Become process 1, systemd, of a machine whose disk is this one's with a layer of its own on top, in the network
-# namespace this is started in. Usage: boot.sh CGROUP LAYER ROOT DEPENDENCIES; what the machine changes is in LAYER/up.
+# namespace this is started in. Usage: boot.sh CGROUP LAYER ROOT DEPENDENCIES TREE; what the machine changes is in LAYER/up.
 set -eu
-cgroup=$1 layer=$2 root=$3 dependencies=$4
-if [ "${5-}" != inside ]; then
+cgroup=$1 layer=$2 root=$3 dependencies=$4 tree=$5
+if [ "${6-}" != inside ]; then
     echo $$ >"$cgroup/cgroup.procs"
     exec unshare --mount --pid --fork --kill-child --ipc --uts --cgroup "$0" "$@" inside
 fi
@@ -22,6 +22,12 @@ mount -t sysfs -o ro sysfs sys
 mount -t cgroup2 cgroup2 sys/fs/cgroup
 mount -t tmpfs -o mode=0755 run run
 mount -t tmpfs -o mode=1777 tmp tmp
+case $tree in
+    /tmp/* | /run/*) # an empty folder hides the source tree: it is shown again, with a layer of its own
+        mkdir -p "$layer/tree-up" "$layer/tree-work" ".$tree"
+        mount -t overlay tree -o "lowerdir=$tree,upperdir=$layer/tree-up,workdir=$layer/tree-work" ".$tree"
+        ;;
+esac
 mount -t tmpfs -o mode=0755 dev dev
 for device in null zero full random urandom tty; do
     : >"dev/$device"

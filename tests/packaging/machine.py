@@ -105,7 +105,7 @@ class Machine:
         with contextlib.ExitStack() as stack:
             group = stack.enter_context(control_group())
             log = stack.enter_context((self._folder / "boot.log").open("ab"))
-            words = (BOOT, group, self._folder, self._folder / "root", sysconfig.get_path("purelib"))
+            words = (BOOT, group, self._folder, self._folder / "root", sysconfig.get_path("purelib"), ROOT)
             outer = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", "--", *self._inside.command(*words)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
@@ -119,7 +119,7 @@ class Machine:
     def files(self) -> set[str]:
         """Every file that is not as on the disk underneath, but for what a machine writes whatever runs on it."""
         layer = self._folder / "up"
-        written = (path for path in layer.rglob("*") if not path.is_dir())
+        written = (path for path in layer.rglob("*") if path.is_symlink() or path.is_file())  # a device: removed
         changed = {f"/{path.relative_to(layer)}" for path in written if not _same(path, "/" / path.relative_to(layer))}
         return {name for name in changed if not name.startswith(_NOISE)}
 

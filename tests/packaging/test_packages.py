@@ -23,7 +23,7 @@ from lab.netns import Network
 from lab.topology import Lab, short_folder
 
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("lab")]
+pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture(scope="module")

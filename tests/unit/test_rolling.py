@@ -133,6 +133,21 @@ async def test_peers_that_are_down_and_removed_ones_do_not_wait() -> None:
     task.cancel()
 
 
+async def test_a_session_that_goes_down_while_it_waits_has_nothing_left_to_wait_for() -> None:
+    """It may be unable to come back before it gets its new definition: both ends changed their password."""
+    sessions = Sessions()
+    sessions.strict = False
+    sessions.want(30, 30)
+    sessions.up = {A, B}
+    task = asyncio.create_task(sessions.rolling.run())
+    sessions.want(9, 9)
+    await until("the first", sessions, [A])
+    sessions.up.discard(B)
+    async with asyncio.timeout(1):
+        await until("the second at once, though the first is not back", sessions, [A, B])
+    task.cancel()
+
+
 async def test_a_peer_removed_while_it_is_waited_for_lets_the_next_go() -> None:
     sessions = Sessions()
     sessions.want(30, 30)

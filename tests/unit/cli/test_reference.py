@@ -30,6 +30,18 @@ def test_every_example_is_one_that_the_parser_takes(command: Command) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda one: one.name)
+def test_help_fits_a_terminal_and_breaks_no_path(
+    command: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        build_parser().parse_args([command.name, "-h"])
+    shown, _, _ = capsys.readouterr().out.partition("\nexamples:")
+    assert max(map(len, shown.splitlines())) <= 80
+    assert not any(line.endswith("bgp-") for line in shown.splitlines())
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda one: one.name)
 def test_every_command_exists(command: Command) -> None:
     module, _, function = command.call.partition(":")
     assert callable(getattr(importlib.import_module(module), function))

@@ -532,6 +532,15 @@ def test_a_notification_is_told() -> None:
     assert [c.reason for c in done.changes] == ["NOTIFICATION received: 6/2 Administrative Shutdown"]
 
 
+def test_each_surplus_prefix_is_a_new_revision_though_nothing_is_decided() -> None:
+    node = Node(settings(peer(max_prefixes=1)))
+    node.up(RS0)
+    node.told(OTHER, "192.168.3.0/26")
+    before = node.router.revision
+    node.told("192.168.4.0/26")
+    assert node.router.revision > before, "what is counted by the revision would not show it"
+
+
 def test_room_below_max_prefixes_asks_the_peer_again() -> None:
     node = Node(settings(peer(max_prefixes=1)))
     node.up(RS0)
