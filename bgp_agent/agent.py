@@ -144,6 +144,7 @@ class Agent:
     async def _after_the_kernel(self) -> None:
         """What stands in the kernel is known before anything else is heard: it decides what is adopted."""
         await self._kernel_ready.wait()
+        self._tell_prober()
         async with asyncio.TaskGroup() as group:
             group.create_task(self.source.run(), name="source")
             group.create_task(self._find_address(), name="node address")
@@ -355,6 +356,7 @@ class Agent:
 
     async def stop_speaker(self) -> str | None:
         """End the speaker; None when it ended, else why not."""
+        self.speaker.spawn_no_more()
         timeout = self.config.speaker.stop_timeout + 10.0
         outcome = await asyncio.to_thread(client.end, self.state_dir / "speaker.sock", timeout)
         return None if outcome.good else outcome.reason

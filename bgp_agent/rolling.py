@@ -18,6 +18,9 @@ from bgp_agent.speaker.definition import PeerDefinition
 PATIENCE: Final = 30.0
 #: How long it may take until the speaker has ended a session and told so, in seconds: until then it seems to stand.
 GOING: Final = 5.0
+#: How long a peer that has been told everything is given to act on it before the next session restarts, in seconds:
+#: that ExaBGP has sent a route does not say that the router forwards by it already.
+SETTLE: Final = 1.0
 _LOOK: Final = 0.05
 
 
@@ -29,12 +32,14 @@ class Rolling:
 
     def __init__(
         self, tell: Callable[[Mapping[str, PeerDefinition]], None], stands: Callable[[str], bool],
-        patience: float = PATIENCE, *, serves: Callable[[str], bool] | None = None,
+        patience: float = PATIENCE, *, serves: Callable[[str], bool] | None = None, settle: float = SETTLE,
     ) -> None:  # fmt: skip
         self._tell = tell
         self._stands = stands
         self._serves = serves or stands
         self._patience = patience
+        self._settle = settle
+        self._restarted = False  # in this round: the first one need not wait for anybody to settle
         self._told: dict[str, PeerDefinition] = {}
         self._wanted: dict[str, PeerDefinition] = {}
         self._changed = asyncio.Event()
@@ -62,10 +67,14 @@ class Rolling:
         while True:
             await self._changed.wait()
             self._changed.clear()
+            self._restarted = False
             while self._next() is not None:
                 await self._until(self._free, self._patience)
+                if self._restarted:
+                    await asyncio.sleep(self._settle)
                 if (address := self._next()) is not None:
                     self._put(self._told | {address: self._wanted[address]})
+                    self._restarted = True
                     await self._until(lambda gone=address: not self._stands(gone), GOING)  # type: ignore[misc]  # bound
 
     def _free(self) -> bool:

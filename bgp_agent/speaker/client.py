@@ -132,6 +132,10 @@ class Speaker:
         """Start this peer's ExaBGP again."""
         self._send(message(Kind.RESTART, peer=peer, reason=reason))
 
+    def spawn_no_more(self) -> None:
+        """From now on a host that is gone stays gone: somebody is about to end it on purpose."""
+        self._spawn = None
+
     def stop_host(self) -> None:
         """Ask the host for a planned stop, as SIGTERM does."""
         self._send(message(Kind.STOP))

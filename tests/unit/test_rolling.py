@@ -23,7 +23,7 @@ class Sessions:
         self.up: set[str] = set()
         self.order: list[str] = []
         self.strict = True
-        self.rolling = Rolling(self.tell, lambda address: address in self.up, patience)
+        self.rolling = Rolling(self.tell, lambda address: address in self.up, patience, settle=0.01)
 
     def tell(self, definitions: Mapping[str, PeerDefinition]) -> None:
         for address, given in definitions.items():
@@ -77,7 +77,7 @@ async def test_a_session_whose_end_is_heard_of_late_is_waited_for() -> None:
             sessions.up.add(address)
             ending.append(asyncio.get_running_loop().call_later(0.3, sessions.up.discard, address))
 
-    sessions.rolling = Rolling(tell_late, lambda address: address in sessions.up, 5.0)
+    sessions.rolling = Rolling(tell_late, lambda address: address in sessions.up, 5.0, settle=0.01)
     sessions.want(30, 30)
     task = asyncio.create_task(sessions.rolling.run())
     sessions.want(9, 9)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bgp_agent.core.prefix import parse_prefix
-from bgp_agent.core.values import Announcement, PeerProblem, SessionDown, SessionUp, SpeakerEvent
+from bgp_agent.core.values import Announcement, Audited, PeerProblem, SessionDown, SessionUp, SpeakerEvent
 from bgp_agent.speaker import client
 from bgp_agent.speaker.client import Speaker
 from bgp_agent.speaker.definition import PeerDefinition
@@ -154,7 +154,7 @@ async def test_one_read_is_one_batch_and_none_comes_from_inside_a_call(rig: Rig)
         host.say(lines(Kind.LINES, PEER.address, 7, b"done\n" + OPEN + b"\n" + UP + b"\n"))
         await until(lambda: rig.events)
         assert len(rig.batches) == 1
-        assert isinstance(rig.events[0], SessionUp)
+        assert [type(event) for event in rig.events] == [Audited, SessionUp]
         before = len(rig.batches)
         rig.speaker.set_peers({})
         rig.speaker.set_peers({PEER.address: PEER})
@@ -296,6 +296,18 @@ async def test_no_host_is_started_more_than_once_in_a_while(tmp_path: Path) -> N
     await asyncio.sleep(0.5)
     assert len(started) == 1
     assert "no speaker answers" in speaker.reason
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def test_a_host_that_is_ended_on_purpose_is_not_started_again(tmp_path: Path) -> None:
+    started: list[float] = []
+    speaker = Speaker(tmp_path / "s.sock", lambda _: None, spawn=lambda: started.append(time.monotonic()))
+    speaker.spawn_no_more()
+    task = asyncio.create_task(speaker.run())
+    await until(lambda: "no speaker answers" in speaker.reason)
+    assert started == []
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
