@@ -38,7 +38,11 @@ lab-shell:  ## a shell inside a lab that runs in another terminal: NODE=node-a, 
 
 .PHONY: test
 test: venv tools  ## unit, property, router and lab tests, in a sandbox; the summary names what was skipped (ARGS="-k word")
-	@$(SANDBOX) $(BIN)/python -m pytest -n $(JOBS) --timeout 120 -m "not soak" $(ARGS)
+	@$(SANDBOX) $(BIN)/python -m pytest -n $(JOBS) --timeout 120 -m "not soak" --ignore tests/azure/twin/lab $(ARGS)
+
+.PHONY: test-twin
+test-twin: venv tools  ## the Azure twin's data path: namespaces as its fabric, BIRD as its Route Server, appliances that peer
+	@$(SANDBOX) $(BIN)/python -m pytest --timeout 240 tests/azure/twin/lab $(ARGS)
 
 .PHONY: unit
 unit: venv  ## unit and property tests only: no root, no namespaces
@@ -127,3 +131,14 @@ lock:  ## write the hash-pinned requirement files anew (needs uv)
 .PHONY: clean
 clean:  ## remove what was built here
 	rm -rf $(VENV) build dist .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# The real `az` and the Azure SDK against the Azure twin: an environment of their own, 2 minutes and 733 MB to install.
+AZURE_CLI := .cache/azure-cli
+.PHONY: test-azure-cli
+test-azure-cli: venv tools $(AZURE_CLI)/.done  ## az and the Azure SDK against the Azure twin (installs 733 MB)
+	@AZURE_CLI_ENV=$(abspath $(AZURE_CLI)) $(SANDBOX) $(BIN)/python -m pytest tests/azure/twin/clients $(ARGS)
+
+$(AZURE_CLI)/.done: requirements/azure-cli.txt
+	$(PYTHON) -m venv --clear $(AZURE_CLI)
+	$(AZURE_CLI)/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements/azure-cli.txt
+	@touch $@

@@ -1,0 +1,225 @@
+"""The fabric's shell: makes the kernel's routing what the plan says.
+
+- Every NIC is a veth of its own whose fabric end has the subnet's gateway as /32, answers ARP for everybody at once
+  (``proxy_arp``, ``proxy_delay 0``) and has a routing table of its own (``ip rule iif``): two NICs of one subnet talk
+  through here.
+- ``throw`` in a NIC's table goes on to the host routes; ``blackhole`` says nothing back, as Azure does.
+- Azure is not a hop: the TTL is put back before the router takes one off. Only ``iptables`` can do that here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from azure_twin.core.forwarding import FIRST, HOSTS, VOID, Plan, Port, Routes
+from azure_twin.core.kinds.nics import mac
+from azure_twin.fabric.batch import IpBatch
+from azure_twin.fabric.namespaces import FabricError, Namespace
+from azure_twin.fabric.ruleset import ruleset
+
+log = logging.getLogger("azure_twin.fabric")
+IMDS: Final = "169.254.169.254"
+_SYSCTLS: Final = (
+    "net.ipv4.ip_forward=1", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.default.rp_filter=0",
+    "net.ipv4.conf.all.send_redirects=0", "net.ipv4.conf.default.send_redirects=0",
+    "net.ipv4.conf.default.proxy_arp=1",
+    "net.ipv4.fib_multipath_hash_policy=1",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """Where a link of the fabric ends. ``made``: the namespace is the twin's own, and goes with it."""
+
+    namespace: str
+    interface: str
+    made: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A veth as it should be."""
+
+    name: str
+    attachment: Attachment
+    addresses: tuple[str, ...]
+    length: int
+    gateway: str
+    mac: str
+    table: int | None
+
+
+class Fabric:
+    """The namespaces, the links and the routes of one twin."""
+
+    def __init__(self, tag: str, attachments: Mapping[str, Attachment], instances: int) -> None:
+        self.namespace = Namespace(f"{tag}-fabric")
+        self.instances = [Namespace(f"{tag}-rs{index}") for index in range(instances)]
+        self._attachments = attachments
+        self._made: list[Namespace] = []
+        self._batch = IpBatch(self.namespace)
+        self._links: dict[str, Link] = {}
+        self._routes: Routes = {}
+        self._ruleset = ""
+        self._plan: Callable[[], Plan] = Plan
+        self.pending = False
+        self._wake = asyncio.Event()
+        self.applied: Callable[[], None] = lambda: None
+
+    async def build(self) -> None:
+        """Make the namespaces and what never changes in them."""
+        for each in (self.namespace, *self.instances):
+            await each.make()
+            self._made.append(each)
+        for attachment in self._attachments.values():
+            namespace = Namespace(attachment.namespace)
+            if not namespace.path.exists():
+                await namespace.make()
+            elif not attachment.made:
+                continue
+            self._made.append(namespace)
+        await self.namespace.run("sysctl", "-qw", *_SYSCTLS)
+        await self.namespace.batch([
+            f"address add {IMDS}/32 dev lo",
+            f"link add {VOID} type veth peer name {VOID}-end",  # the filter drops whatever goes there
+            f"link set {VOID} up",
+            f"link set {VOID}-end up",
+            f"rule add pref 200 lookup {HOSTS}",
+        ])  # fmt: skip
+        await self.namespace.run("iptables", "-t", "mangle", "-A", "PREROUTING", "-j", "TTL", "--ttl-inc", "1")
+
+    async def close(self) -> None:
+        """Take everything away that was made."""
+        self._batch.close()
+        for name in self._links:
+            await self.namespace.run("ip", "link", "delete", name, check=False)
+        for each in reversed(self._made):
+            await each.delete()
+        self._made.clear()
+
+    def want(self, plan: Callable[[], Plan]) -> None:
+        """Say how to find out what should be; many calls while the last plan is carried out cost one."""
+        self._plan = plan
+        self.pending = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Carry out the newest plan, for ever."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            plan = self._plan()
+            try:
+                await self._apply(plan)
+            except (FabricError, OSError) as error:
+                log.error("fabric: %s", error)  # noqa: TRY400  # the message has all of it
+                await self._start_over()
+                await asyncio.sleep(0.2)
+                self._wake.set()
+                continue
+            self.pending = self._wake.is_set()
+            self.applied()
+
+    async def _start_over(self) -> None:
+        """What the kernel holds is not known any more: empty the tables, and write all of it again."""
+        tables = sorted({table for table, _ in self._routes})
+        self._routes.clear()
+        self._ruleset = ""
+        await self.namespace.batch([f"route flush table {table}" for table in tables], force=True)
+
+    async def _apply(self, plan: Plan) -> None:
+        wanted = {port.link: self._link(port) for port in plan.ports if port.vm in self._attachments}
+        if plan.server is not None:
+            for index, address in enumerate(plan.server.addresses):
+                at = Attachment(self.instances[index].name, "eth0", made=True)
+                wanted[f"i{index}"] = Link(
+                    f"i{index}", at, (address,), plan.server.length, plan.server.gateway, "", None
+                )
+        for name in [each for each in self._links if each not in wanted]:
+            await self._cut(name)
+        for name, link in wanted.items():
+            if self._links.get(name) != link:
+                await self._wire(link)
+        text = ruleset(plan)
+        if text != self._ruleset:
+            await self.namespace.run("nft", "-f", "-", stdin=text)
+            self._ruleset = text
+        await self._write(self._possible(plan.routes))
+
+    def _possible(self, routes: Routes) -> Routes:
+        """Without routes over links that are not there.
+
+        A VM that has no namespace, an instance that is not wired yet.
+        """
+        return {
+            key: line if " dev " not in f" {line}" or self._wired(line) else "blackhole"
+            for key, line in routes.items()
+            if key[0] != HOSTS or self._wired(line)
+        }
+
+    def _wired(self, line: str) -> bool:
+        words = line.split()
+        used = {words[at + 1] for at, word in enumerate(words[:-1]) if word == "dev"}
+        return used <= self._links.keys() | {VOID}
+
+    async def _write(self, routes: Routes) -> None:
+        """The difference to what was written, new before old within one batch."""
+        lines = []
+        for (table, prefix), line in routes.items():
+            if self._routes.get((table, prefix)) != line:
+                kind, rest = (line, "") if line in {"throw", "blackhole"} else ("", line)
+                lines.append(f"route replace {kind} {prefix} table {table} {rest}")
+        for table, prefix in self._routes.keys() - routes.keys():
+            lines.append(f"route delete {prefix} table {table}")
+        await self._batch.run(lines)
+        self._routes = dict(routes)
+
+    def _link(self, port: Port) -> Link:
+        hardware = mac(port.nic)
+        return Link(
+            port.link, self._attachments[port.vm], port.addresses, port.length, port.gateway,
+            ":".join(hardware[at : at + 2] for at in range(0, 12, 2)), FIRST + port.index,
+        )  # fmt: skip
+
+    async def _cut(self, name: str) -> None:
+        link = self._links.pop(name)
+        await self.namespace.run("ip", "link", "delete", name, check=False)
+        if link.table is not None:
+            await self.namespace.run("ip", "rule", "delete", "pref", "100", "iif", name, check=False)
+        self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        """Routes over a link that went vanish from the kernel with it."""
+        self._routes = {key: line for key, line in self._routes.items() if name not in line.split()}
+
+    async def _wire(self, link: Link) -> None:
+        if link.name in self._links:
+            await self._cut(link.name)
+        await self.namespace.run("ip", "link", "delete", link.name, check=False)  # what a failed attempt left
+        inside, at = Namespace(link.attachment.namespace), link.attachment.interface
+        hardware = ["address", link.mac] if link.mac else []
+        await self.namespace.run(
+            "ip", "link", "add", link.name, "type", "veth", "peer", "name", at, *hardware, "netns", inside.name
+        )
+        with contextlib.suppress(FabricError):  # IPv6 may be off
+            await self.namespace.run("sysctl", "-qw", f"net.ipv6.conf.{link.name}.disable_ipv6=1")
+        await self.namespace.run(
+            "sysctl", "-qw", f"net.ipv4.conf.{link.name}.proxy_arp=1", f"net.ipv4.neigh.{link.name}.proxy_delay=0",
+            f"net.ipv4.conf.{link.name}.rp_filter=0", f"net.ipv4.conf.{link.name}.send_redirects=0",
+        )  # fmt: skip
+        await self.namespace.batch([
+            f"address add {link.gateway}/32 dev {link.name}",
+            f"link set {link.name} up",
+            *([f"rule add pref 100 iif {link.name} lookup {link.table}"] if link.table is not None else []),
+        ])  # fmt: skip
+        await inside.batch([
+            *(f"address add {each}/{link.length} dev {at}" for each in link.addresses),
+            f"link set {at} up",
+            f"route replace default via {link.gateway} dev {at}",
+        ])  # fmt: skip
+        self._links[link.name] = link

@@ -1,0 +1,1 @@
+"""The Route Server's instances: real BIRD, configured, watched and asked."""

@@ -1,0 +1,148 @@
+"""IMDS: headers, versions, rates, tokens, scheduled events; and the token endpoint for federated workloads."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from urllib.parse import urlencode
+
+from azure_twin.core.messages import Request, Response
+
+from tests.azure.twin.arm_client import Client, body
+
+TWO = """
+identities:
+- {name: one, client_id: c1, object_id: d1}
+- {name: two, client_id: c2, object_id: d2, federated: [{issuer: i, subject: s}]}
+"""
+
+
+def imds(
+    client: Client, path: str, version: str, *, source: str = "10.42.1.5", headers: dict[str, str] | None = None,
+    method: str = "GET", data: bytes = b"", query: dict[str, str] | None = None,
+) -> Response:  # fmt: skip
+    sent = {"metadata": "true"} if headers is None else headers
+    asked = ({"api-version": version} if version else {}) | (query or {})
+    return client.twin.serve(Request(method, f"/metadata/{path}", asked, sent, data, source=source), control=False)
+
+
+def instance(client: Client, path: str = "instance", *, source: str = "10.42.1.5", **query: str) -> Response:
+    return imds(client, path, "2021-02-01", source=source, query=query)
+
+
+def test_the_source_address_says_which_vm_asks(client: Client) -> None:
+    shown = body(instance(client))
+    assert shown["compute"]["name"] == "node-b"  # type: ignore[index]  # JSON
+    interface = shown["network"]["interface"][0]  # type: ignore[index]  # JSON
+    assert interface["ipv4"]["ipAddress"][0]["privateIpAddress"] == "10.42.1.5"
+    assert interface["ipv4"]["subnet"] == [{"address": "10.42.1.0", "prefix": "24"}]
+    assert interface["macAddress"] == "000D3A2A0105"
+    assert body(instance(client, source="127.0.0.1"))["compute"]["name"] == "node-a"  # type: ignore[index]  # JSON
+    text = instance(client, "instance/compute/name", format="text")
+    assert text.encoded() == b"node-b"
+    assert instance(client, "instance/compute/nothing").status == 404
+
+
+def test_without_the_header_through_a_proxy_or_without_a_version_it_is_refused(client: Client) -> None:
+    assert imds(client, "instance", "2021-02-01", headers={}).status == 400
+    forwarded = {"metadata": "true", "x-forwarded-for": "1.2.3.4"}
+    assert imds(client, "instance", "2021-02-01", headers=forwarded).status == 400
+    assert imds(client, "instance", "").status == 400
+    assert imds(client, "other", "2021-02-01").status == 404
+
+
+def test_five_a_second_from_one_vm_and_no_more(client: Client) -> None:
+    assert [instance(client).status for _ in range(6)] == [200] * 5 + [429]
+    assert instance(client, source="10.42.1.4").status == 200
+    client.time += 1
+    assert instance(client).status == 200
+
+
+def token(client: Client, **query: str) -> Response:
+    asked = {"resource": "https://management.azure.com/"} | query
+    return imds(client, "identity/oauth2/token", "2018-02-01", query=asked)
+
+
+def test_a_token_has_what_clients_read_and_opens_arm(client: Client) -> None:
+    answer = body(token(client))
+    assert all(isinstance(value, str) for value in answer.values())
+    middle = str(answer["access_token"]).split(".")[1]
+    claims = json.loads(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
+    assert {"tid", "oid", "appid", "xms_mirid", "exp"} <= claims.keys()
+    assert client.ask("GET", "routeTables/rt1", token=str(answer["access_token"])).status == 200
+
+
+def test_of_several_identities_one_must_be_named(configured: Callable[..., Client]) -> None:
+    client = configured(extra=TWO)
+    assert b"Multiple user assigned identities" in token(client).encoded()
+    assert body(token(client, client_id="c2"))["client_id"] == "c2"
+    assert token(client, client_id="c9").status == 400
+    assert token(client, resource="").status == 400
+
+
+def test_scheduled_events_are_announced_acknowledged_and_end(client: Client) -> None:
+    def events() -> dict[str, object]:
+        client.time += 0.3
+        return body(imds(client, "scheduledevents", "2020-07-01"))
+
+    assert events() == {"DocumentIncarnation": 1, "Events": []}
+    request = Request(
+        "POST", "/twin/events", {}, {}, b'{"event_type": "Reboot", "resources": ["node-b"], "duration": 60}'
+    )
+    event_id = str(body(client.twin.serve(request, control=True))["event_id"])
+    shown = events()
+    assert shown["DocumentIncarnation"] == 2
+    event = shown["Events"][0]  # type: ignore[index]  # JSON
+    assert (event["EventType"], event["EventStatus"], event["Resources"]) == ("Reboot", "Scheduled", ["node-b"])
+    assert event["NotBefore"].endswith("GMT")
+    start = json.dumps({"StartRequests": [{"EventId": event_id}]}).encode()
+    assert imds(client, "scheduledevents", "2020-07-01", method="POST", data=start).status == 200
+    assert events()["Events"][0]["EventStatus"] == "Started"  # type: ignore[index]  # JSON
+    client.time += 61
+    assert events()["Events"] == []
+
+
+def test_an_event_that_nobody_acknowledges_starts_when_its_notice_is_over(client: Client) -> None:
+    client.twin.serve(
+        Request("POST", "/twin/events", {}, {}, b'{"event_type": "Freeze", "resources": ["node-b"]}'), control=True
+    )
+    client.time += 899
+    client.twin.imds.events.handle_timer(client.time)
+    assert client.twin.imds.events.all[0].status == "Scheduled"
+    client.time += 1
+    client.twin.imds.events.handle_timer(client.time)
+    assert client.twin.imds.events.all[0].status == "Started"
+
+
+def federated(client: Client, **claims: object) -> Response:
+    claims = {"iss": "i", "sub": "s", "aud": ["api://AzureADTokenExchange"], "exp": client.time + 60} | claims
+    parts = [base64.urlsafe_b64encode(json.dumps(each).encode()).rstrip(b"=").decode() for each in ({}, claims)]
+    form = {
+        "grant_type": "client_credentials",
+        "client_id": "c2",
+        "scope": "https://management.azure.com/.default",
+        "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+        "client_assertion": ".".join([*parts, "x"]),
+    }
+    return client.twin.serve(
+        Request("POST", "/tenant/oauth2/v2.0/token", {}, {}, urlencode(form).encode()), control=False
+    )
+
+
+def test_a_federated_token_is_exchanged_when_issuer_subject_and_audience_fit(configured: Callable[..., Client]) -> None:
+    client = configured(extra=TWO)
+    answer = body(federated(client))
+    assert client.ask("GET", "routeTables/rt1", token=str(answer["access_token"])).status == 200
+    assert b"AADSTS700213" in federated(client, sub="other").encoded()
+    assert b"AADSTS700213" in federated(client, aud="other").encoded()
+    assert b"AADSTS700024" in federated(client, exp=1).encoded()
+    garbage = client.twin.serve(
+        Request("POST", "/t/oauth2/v2.0/token", {}, {}, b"\xff&grant_type=client_credentials"), control=False
+    )
+    assert garbage.status in {400, 401}
+
+
+def test_inside_the_fabric_there_is_no_twin_api(client: Client) -> None:
+    assert client.twin.serve(Request("GET", "/twin/status"), control=False).status == 404
+    assert client.twin.serve(Request("GET", "/twin/status"), control=True).status == 200
