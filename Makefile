@@ -61,7 +61,7 @@ fuzz: venv tools  ## every property test and state machine, with FUZZ=50 times t
 	@FUZZ=$(or $(FUZZ),50) $(SANDBOX) $(BIN)/python -m pytest -n $(JOBS) -m hypothesis tests/unit $(ARGS)
 
 .PHONY: bench
-bench: venv tools  ## beside BIRD, FRR and ExaBGP alone, in a quarter of an hour; writes the performance page (QUICK=1: two minutes)
+bench: venv tools  ## beside BIRD, FRR and ExaBGP alone, in ten minutes; writes the performance page (QUICK=1: three)
 	@lab/install frr
 	@$(SANDBOX) $(BIN)/python -m bench $(if $(filter-out 0 no,$(QUICK)),--quick)
 

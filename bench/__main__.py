@@ -158,7 +158,7 @@ def _kind(role: str) -> str:
 def main() -> int:
     """Run, save, print; a full run writes the page too."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="two minutes, one run of each; the page stays as it is")
+    parser.add_argument("--quick", action="store_true", help="a few minutes, one run of each; the page stays as it is")
     parser.add_argument("--page", action="store_true", help="measure nothing: write the page from the saved results")
     options = parser.parse_args()
     if options.page:

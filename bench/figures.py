@@ -9,7 +9,7 @@ from html import escape
 from typing import Final
 
 WIDTH, HEIGHT = 720, 400
-_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 20, 40, 50
+_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 30, 56, 50
 COLOURS: Final[Mapping[str, str]] = {
     "bgp-agent": "#1f6feb", "BIRD": "#2da44e", "FRR": "#bf3989", "ExaBGP alone": "#9a6700",
 }  # fmt: skip
@@ -45,7 +45,7 @@ class Axis:
 def around(values: Sequence[float], label: str) -> Axis:
     """A logarithmic axis that holds all values."""
     low, high = min(values), max(values)
-    return Axis(label, 10 ** math.floor(math.log10(low)), 10 ** math.ceil(math.log10(high * 1.0001)), log=True)
+    return Axis(label, 10 ** math.floor(math.log10(low)), 10 ** math.ceil(math.log10(high)), log=True)
 
 
 def chart(title: str, x: Axis, y: Axis, lines: Mapping[str, Line], *, dots: bool = False) -> str:
@@ -65,10 +65,14 @@ def chart(title: str, x: Axis, y: Axis, lines: Mapping[str, Line], *, dots: bool
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
         if dots:
             parts += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3" fill="{colour}"/>' for a, b in points]
-        at = _LEFT + 12 + number * 130
-        parts.append(f'<rect x="{at}" y="{_TOP + 6}" width="14" height="4" fill="{colour}"/>')
-        parts.append(f'<text x="{at + 20}" y="{_TOP + 13}">{escape(name)}</text>')
+        at = _LEFT + number * 130
+        parts.append(f'<rect x="{at}" y="{_TOP - 18}" width="14" height="4" fill="{colour}"/>')
+        parts.append(f'<text x="{at + 20}" y="{_TOP - 11}">{escape(name)}</text>')
     return "\n".join([*parts, "</svg>", ""])
+
+
+def _text(tick: float) -> str:
+    return f"{tick:,.0f}" if tick >= 1 else f"{tick:g}"
 
 
 def _across(axis: Axis, value: float) -> float:
@@ -84,11 +88,11 @@ def _grid(x: Axis, y: Axis) -> list[str]:
     for tick in x.ticks():
         at = _across(x, tick)
         parts.append(f'<path d="M{at:.1f} {_TOP}V{HEIGHT - _BOTTOM}" stroke="#d0d7de"/>')
-        parts.append(f'<text x="{at:.1f}" y="{HEIGHT - _BOTTOM + 18}" text-anchor="middle">{tick:,.4g}</text>')
+        parts.append(f'<text x="{at:.1f}" y="{HEIGHT - _BOTTOM + 18}" text-anchor="middle">{_text(tick)}</text>')
     for tick in y.ticks():
         at = _up(y, tick)
         parts.append(f'<path d="M{_LEFT} {at:.1f}H{WIDTH - _RIGHT}" stroke="#d0d7de"/>')
-        parts.append(f'<text x="{_LEFT - 8}" y="{at + 4:.1f}" text-anchor="end">{tick:,.4g}</text>')
+        parts.append(f'<text x="{_LEFT - 8}" y="{at + 4:.1f}" text-anchor="end">{_text(tick)}</text>')
     middle = (_LEFT + WIDTH - _RIGHT) / 2
     parts.append(f'<text x="{middle}" y="{HEIGHT - 10}" text-anchor="middle">{escape(x.label)}</text>')
     parts.append(

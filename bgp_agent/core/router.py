@@ -52,6 +52,8 @@ from bgp_agent.core.values import (
 
 SessionEvent: TypeAlias = SessionUp | SessionDown | PeerProblem | AnnouncementsChanged | Audited | Notified
 
+#: One for all: what is made of a target is kept by its identity.
+_BLACKHOLE: Final = Blackhole()
 #: Above this many changed prefixes in one step the log gets one line for all of them.
 ONE_BY_ONE: Final = 50
 #: On a node with more own blocks than that, so many of them are told one by one: acknowledgements come by fifties.
@@ -290,7 +292,7 @@ class Router:
                 changed.append(prefix)
             self._judge_covering(prefix, held=held)
             if held and self.settings.blackhole:
-                self.fib.want(prefix, Blackhole())
+                self.fib.want(prefix, _BLACKHOLE)
             elif held and changed and changed[-1] == prefix:
                 self.fib.want(prefix, None)  # a learned route of that very prefix ends
             self._log_block(prefix, said)
@@ -366,7 +368,7 @@ class Router:
         if selection is not None and selection.target is not None and not selection.stale:
             self.own.table.let_go(prefix, now)
             return selection.target
-        return Blackhole() if self.settings.blackhole else None
+        return _BLACKHOLE if self.settings.blackhole else None
 
     def _note(self, actions: Actions, decided: list[tuple[Prefix, Selection | None]]) -> None:
         """Tell the probe what may be asked for now, and what no more. ``decided``: as in :meth:`_log_routes`."""
