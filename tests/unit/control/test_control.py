@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -125,25 +124,25 @@ async def test_the_socket_is_for_its_owner_alone_and_gone_afterwards(tmp_path: P
     assert not path.exists()
 
 
+#: Connects to agent.sock in its working directory, sends a line, prints the answer as it came. Everything is imported
+#: before the user changes: as another one it could not read the interpreter's files.
+AS_NOBODY = """
+import os, socket, sys
+os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)
+connection = socket.socket(socket.AF_UNIX); connection.connect("agent.sock")
+connection.sendall(sys.argv[1].encode())
+os.write(1, connection.recv(4096))
+"""
+
+
 def ask_as_nobody(folder: Path) -> bytes:
-    """Ask for a stop as another user; a child process, as a user cannot be changed back."""
+    """Ask for a stop as another user, in a process of its own: a user cannot be changed back."""
     (folder / "agent.sock").chmod(0o666)
     folder.chmod(0o711)
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if not pid:
-        os.chdir(folder)
-        os.setresgid(65534, 65534, 65534)
-        os.setresuid(65534, 65534, 65534)
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect("agent.sock")
-            connection.sendall(encode_request(Request("stop")))
-            os.write(writing, connection.recv(4096))
-        os._exit(0)
-    os.close(writing)
-    with open(reading, "rb") as answer:  # noqa: PTH123 - a descriptor
-        os.waitpid(pid, 0)
-        return answer.read()
+    line = encode_request(Request("stop")).decode()
+    return subprocess.run(
+        [sys.executable, "-c", AS_NOBODY, line], cwd=folder, capture_output=True, check=True, timeout=20
+    ).stdout
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can call as another user")
@@ -202,19 +201,21 @@ def test_without_an_agent_the_error_names_the_socket_and_the_remedy(tmp_path: Pa
         client.call(tmp_path / "agent.sock", Request("drain"), print)
 
 
+DYING = """
+import socket, sys
+s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen()
+print("up", flush=True)
+s.accept()[0].recv(10)
+"""
+
+
 def test_an_agent_that_dies_in_between_is_said(tmp_path: Path) -> None:
     path = tmp_path / "agent.sock"
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(path))
-        listening.listen()
-        pid = os.fork()
-        if not pid:
-            connection, _ = listening.accept()
-            connection.recv(10)
-            os._exit(0)
+    with subprocess.Popen([sys.executable, "-c", DYING, str(path)], stdout=subprocess.PIPE) as dying:
+        assert dying.stdout
+        assert dying.stdout.readline() == b"up\n"
         with pytest.raises(client.UnreachableError, match=r"went away|broke off"):
             client.call(path, Request("drain"), print)
-        os.waitpid(pid, 0)
 
 
 SPEAKER = """
