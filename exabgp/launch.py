@@ -1,6 +1,6 @@
 """Run ExaBGP 5.0.15 for one peer: ``exabgp PATH/PEER.conf`` (the name it is linked under is what ``ps`` shows).
 
-ExaBGP ends with the process that started it (PR_SET_PDEATHSIG), and a few things of it are set right for a process that
+ExaBGP ends with the process that started it (PR_SET_PDEATHSIG), and four things of it are set right for a process that
 has one peer and a supervisor:
 
 - SIGALRM means "try now": a peer without a session is connected to at once, and nothing else happens. As shipped it
@@ -11,8 +11,6 @@ has one peer and a supervisor:
   configured, and does not connect again: the process is about to end.
 - The begin and the end of a peer's refresh (RFC 7313 section 4) are not taken for requests. As shipped each makes
   ExaBGP send all it has once more.
-- A long UPDATE of IPv4 prefixes is read and told in one go (:class:`Many`), not prefix by prefix: what is said of them
-  is the same, at a tenth of the time and without an object for each.
 - A closed socket leaves the poller. As shipped it stays, ``poll`` returns at once for ever, and the loop defends itself
   with a sleep in each turn: tens of milliseconds more for every message.
 """
@@ -24,7 +22,6 @@ import ctypes
 import os
 import select
 import signal
-import socket
 import sys
 from collections.abc import Iterator
 from importlib import metadata
@@ -32,11 +29,7 @@ from typing import Final
 
 from exabgp.application import main, server
 from exabgp.bgp.fsm import FSM
-from exabgp.bgp.message import Action, Message, Notify, Update
-from exabgp.bgp.message.open.capability import REFRESH, Capability, Negotiated
-from exabgp.bgp.message.update.attribute import Attribute, Attributes
-from exabgp.protocol.family import AFI, SAFI, Family
-from exabgp.protocol.ip import NoNextHop
+from exabgp.bgp.message.open.capability import REFRESH, Capability
 from exabgp.reactor import loop
 from exabgp.reactor.interrupt import Signal
 from exabgp.reactor.loop import Reactor
@@ -44,8 +37,6 @@ from exabgp.reactor.peer import Peer
 
 TESTED: Final = "5.0.15"
 PR_SET_PDEATHSIG: Final = 1
-#: Bytes of NLRI from which an UPDATE is long.
-LONG: Final = 64
 
 
 class NudgedSignal(Signal):
@@ -81,55 +72,6 @@ class OnePeer(Peer):
         if received and not received.capabilities.announced(Capability.CODE.GRACEFUL_RESTART):
             self.neighbor["capability"]["graceful-restart"] = False
         super().teardown(code, restart)
-
-
-class Many:
-    """The IPv4 prefixes of one UPDATE, as the one NLRI that ExaBGP's JSON encoder sees."""
-
-    def __init__(self, action: int, data: bytes) -> None:
-        """Read NLRI (RFC 4271 section 4.3). Raises Notify, as ExaBGP does for malformed ones."""
-        self.action = action
-        self.nexthop: object = NoNextHop
-        self._texts: list[str] = []
-        at, end = 0, len(data)
-        while at < end:
-            mask = data[at]
-            stop = at + 1 + (mask + 7 >> 3)
-            if mask > 32 or stop > end:
-                raise Notify(3, 10, f"invalid network in an UPDATE: length {mask}, {end - at - 1} bytes left")
-            address = socket.inet_ntop(socket.AF_INET, data[at + 1 : stop].ljust(4, b"\0"))
-            self._texts.append(f"{address}/{mask}")
-            at = stop
-
-    def family(self) -> Family:
-        """What they are."""
-        return Family(AFI.ipv4, SAFI.unicast)
-
-    def json(self, announced: bool = True, compact: bool = False) -> str:  # noqa: ARG002 - as NLRI have it
-        """All of them, as items of a list."""
-        form = '"{}"' if compact else '{{ "nlri": "{}" }}'
-        return ", ".join(map(form.format, self._texts))
-
-
-_as_shipped = Update.unpack_message
-
-
-def _read_update(data: bytes, direction: int, negotiated: Negotiated) -> Message:
-    """As Update.unpack_message; the IPv4 prefixes of a long one become :class:`Many`."""
-    withdrawn, packed, announced = Update.split(data)
-    if len(withdrawn) + len(announced) < LONG or negotiated.addpath.receive(AFI.ipv4, SAFI.unicast):
-        return _as_shipped(data, direction, negotiated)
-    update = Update([], Attributes())
-    if packed:
-        update = _as_shipped(bytes(2) + len(packed).to_bytes(2, "big") + packed, direction, negotiated)
-    many = []
-    if withdrawn:
-        many.append(Many(Action.WITHDRAW, withdrawn))
-    if announced:
-        many.append(Many(Action.ANNOUNCE, announced))
-        many[-1].nexthop = update.attributes.get(Attribute.CODE.NEXT_HOP, NoNextHop)
-    update.nlris[:0] = many
-    return update
 
 
 class OnePeerReactor(Reactor):
@@ -169,7 +111,6 @@ def run() -> int:
     die_with_parent()
     if (version := metadata.version("exabgp")) != TESTED:
         print(f"ExaBGP is {version}; what this program relies on was tested with {TESTED}", flush=True)  # noqa: T201 - the supervisor reads it
-    Update.unpack_message = staticmethod(_read_update)
     loop.Signal, loop.Peer, server.Reactor = NudgedSignal, OnePeer, OnePeerReactor
     sys.argv = ["exabgp", "server", *sys.argv[1:]]
     return int(main.main() or 0)
