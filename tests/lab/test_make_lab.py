@@ -96,7 +96,8 @@ def _interrupt_as_a_terminal_does(lab: Marked) -> None:
 
 
 def _kill_the_lab_itself(lab: Marked) -> None:
-    (pid,) = [pid for pid, words in lab.processes().items() if words[1:3] == [b"-m", b"lab"]]
+    pids = [pid for pid, words in lab.processes().items() if words[1:3] == [b"-m", b"lab"]]
+    pid = min(pids)  # a child between its fork and its exec still has the lab's words
     os.kill(pid, signal.SIGKILL)
 
 
