@@ -28,6 +28,7 @@ class Handover:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         try:
             self._socket.bind(str(path))
+            self._made = _identity(path)
             path.chmod(0o600)
             if account.pw_uid != os.geteuid():
                 os.chown(path, account.pw_uid, account.pw_gid)
@@ -48,8 +49,15 @@ class Handover:
             os.close(descriptor)
 
     def close(self) -> None:
-        """Let go of the socket."""
+        """Let go of the socket. What has its name by now may be another host's, and stays."""
         asyncio.get_running_loop().remove_reader(self._socket)
         self._socket.close()
         with contextlib.suppress(OSError):
-            self._path.unlink(missing_ok=True)
+            if _identity(self._path) == self._made:
+                self._path.unlink()
+
+
+def _identity(path: Path) -> tuple[int, int, int]:
+    """Which file this is; the time is there because a file system may give the number of a removed file again."""
+    found = path.stat()
+    return found.st_dev, found.st_ino, found.st_mtime_ns
