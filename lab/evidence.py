@@ -12,7 +12,7 @@ import struct
 import subprocess
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Final, Self
@@ -27,10 +27,19 @@ AFI_IPV6: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A BGP message as a peer received it."""
+    """A BGP message as a peer received it; ``body`` is what stands behind its header."""
 
     peer: str
     kind: int
+    body: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The IPv4 prefixes of one UPDATE (RFC 4271 section 4.3), in its order; an End-of-RIB has none."""
+
+    announced: tuple[str, ...]
+    withdrawn: tuple[str, ...]
 
 
 def read_mrt(data: bytes) -> Iterator[Message]:
@@ -52,7 +61,28 @@ def _message(record: bytes) -> Message:
     (family,) = struct.unpack_from("!H", record, 10)
     size = 16 if family == AFI_IPV6 else 4
     peer = socket.inet_ntop(socket.AF_INET6 if size == 16 else socket.AF_INET, record[12 : 12 + size])
-    return Message(peer, record[12 + 2 * size + 18])
+    message = record[12 + 2 * size :]
+    return Message(peer, message[18], message[19:])
+
+
+def read_update(body: bytes) -> Told:
+    """Withdrawn routes, path attributes and NLRI, each of the first two behind its length."""
+    (withdrawn,) = struct.unpack_from("!H", body)
+    (attributes,) = struct.unpack_from("!H", body, 2 + withdrawn)
+    return Told(
+        announced=tuple(_prefixes(body[4 + withdrawn + attributes :])),
+        withdrawn=tuple(_prefixes(body[2 : 2 + withdrawn])),
+    )
+
+
+def _prefixes(data: bytes) -> Iterator[str]:
+    """A length in bits, then as many bytes as it needs."""
+    position = 0
+    while position < len(data):
+        length = data[position]
+        end = position + 1 + (length + 7) // 8
+        yield f"{socket.inet_ntop(socket.AF_INET, data[position + 1 : end].ljust(4, bytes(1)))}/{length}"
+        position = end
 
 
 class Messages:
@@ -64,11 +94,15 @@ class Messages:
 
     def updates(self) -> Counter[tuple[str, str]]:
         """How many UPDATEs each (BIRD, peer address) pair has had."""
-        counted: Counter[tuple[str, str]] = Counter()
-        for name, path in self._dumps.items():
-            data = path.read_bytes()[self._start[name] :]
-            counted.update((name, message.peer) for message in read_mrt(data) if message.kind == UPDATE)
-        return counted
+        return Counter((name, message.peer) for name in self._dumps for message in self._updates(name))
+
+    def told(self, name: str, peer: str) -> list[Told]:
+        """What the BIRD of that name was told by a peer, UPDATE by UPDATE."""
+        return [read_update(message.body) for message in self._updates(name) if message.peer == peer]
+
+    def _updates(self, name: str) -> Iterator[Message]:
+        data = self._dumps[name].read_bytes()[self._start[name] :]
+        return (message for message in read_mrt(data) if message.kind == UPDATE)
 
 
 class RouteEvents:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 import struct
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,6 +77,11 @@ def test_messages_count_updates_as_the_peer_received_them(network: Network) -> N
     wait_for("left has the route", lambda: birds["left"].prefixes("node") == {"192.0.2.0/24"})
     wait_for("and has written it down", lambda: messages.updates() == {("left", "10.0.0.2"): 1})
     assert birds["left"].nlri_received(["node"])["node"][0] == 1
+    birds["right"].configure(Router(PAIR[1], 65001, PAIR[0], 65001, ("198.51.100.0/25",)).config(birds["right"].mrt))
+    wait_for("left has the other route", lambda: birds["left"].prefixes("node") == {"198.51.100.0/25"})
+    told = messages.told("left", "10.0.0.2")
+    assert Counter(p for update in told for p in update.announced) == {"192.0.2.0/24": 1, "198.51.100.0/25": 1}
+    assert Counter(p for update in told for p in update.withdrawn) == {"192.0.2.0/24": 1}
     shutil.rmtree(folder)
 
 
