@@ -1,6 +1,6 @@
 """Run ExaBGP 5.0.15 for one peer: ``exabgp PATH/PEER.conf`` (the name it is linked under is what ``ps`` shows).
 
-ExaBGP ends with the process that started it (PR_SET_PDEATHSIG), and four things of it are set right for a process that
+ExaBGP ends with the process that started it (PR_SET_PDEATHSIG), and five things of it are set right for a process that
 has one peer and a supervisor:
 
 - SIGALRM means "try now": a peer without a session is connected to at once, and nothing else happens. As shipped it
@@ -13,6 +13,8 @@ has one peer and a supervisor:
   ExaBGP send all it has once more.
 - A closed socket leaves the poller. As shipped it stays, ``poll`` returns at once for ever, and the loop defends itself
   with a sleep in each turn: tens of milliseconds more for every message.
+- Hold time, keepalives and the pauses between tries go by a clock that nobody sets. As shipped they go by the time of
+  day: put forward it ends every session, put back it stops the keepalives for as long.
 """
 
 from __future__ import annotations
@@ -23,20 +25,28 @@ import os
 import select
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from importlib import metadata
 from typing import Final
 
 from exabgp.application import main, server
+from exabgp.bgp import timer
 from exabgp.bgp.fsm import FSM
 from exabgp.bgp.message.open.capability import REFRESH, Capability
-from exabgp.reactor import loop
+from exabgp.reactor import delay, loop
 from exabgp.reactor.interrupt import Signal
 from exabgp.reactor.loop import Reactor
 from exabgp.reactor.peer import Peer
 
 TESTED: Final = "5.0.15"
 PR_SET_PDEATHSIG: Final = 1
+
+
+class SteadyClock:
+    """What the module ``time`` is to those who wait: seconds that only go forward."""
+
+    time = staticmethod(time.monotonic)
 
 
 class NudgedSignal(Signal):
@@ -112,6 +122,7 @@ def run() -> int:
     if (version := metadata.version("exabgp")) != TESTED:
         print(f"ExaBGP is {version}; what this program relies on was tested with {TESTED}", flush=True)  # noqa: T201 - the supervisor reads it
     loop.Signal, loop.Peer, server.Reactor = NudgedSignal, OnePeer, OnePeerReactor
+    timer.time = delay.time = SteadyClock
     sys.argv = ["exabgp", "server", *sys.argv[1:]]
     return int(main.main() or 0)
 
