@@ -205,7 +205,7 @@ class NextHops:
 
     def subnets(self) -> frozenset[Prefix]:
         """The subnets that are on a link of this node (host routes and loopbacks left out)."""
-        loopbacks = {link.index for link in self._links.values() if link.loopback}
+        loopbacks = self._loopbacks()
         return frozenset(
             network(entry.address, entry.length)
             for entry in self._addresses
@@ -213,9 +213,13 @@ class NextHops:
         )
 
     def links_of(self, addresses: Iterable[Address]) -> set[int]:
-        """The links (their indexes) that have one of these addresses."""
+        """The links (their indexes) that have one of these addresses; no loopbacks, by which nothing comes in."""
         wanted = set(addresses)
-        return {entry.interface for entry in self._addresses if entry.address in wanted}
+        found = {entry.interface for entry in self._addresses if entry.address in wanted}
+        return found - self._loopbacks()
+
+    def _loopbacks(self) -> set[int]:
+        return {link.index for link in self._links.values() if link.loopback}
 
     def in_use(self, prefix: Prefix) -> bool:
         """Is this host route an address in use here: the node's own, or one that a stranger's route puts on a link.

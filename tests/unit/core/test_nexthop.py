@@ -215,10 +215,10 @@ def test_the_longest_match_with_the_lowest_metric_wins_whatever_the_routes(
     assert hops(node(*routes.values()), address) == expected
 
 
-def test_links_that_have_an_address_are_found() -> None:
+def test_links_that_have_an_address_are_found_and_a_loopback_is_none_of_them() -> None:
     next_hops = node(SUBNET)
     assert next_hops.links_of([parse_address("10.42.1.4"), parse_address("10.42.2.4")]) == {ETH0, ETH1}
-    assert next_hops.links_of([PEER]) == set()
+    assert next_hops.links_of([parse_address("192.168.9.9"), PEER]) == set()
 
 
 def test_an_address_in_use_is_our_own_or_one_that_a_strangers_route_puts_on_a_link() -> None:
