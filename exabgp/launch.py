@@ -1,6 +1,6 @@
 """Run ExaBGP 5.0.15 for one peer: ``exabgp PATH/PEER.conf`` (the name it is linked under is what ``ps`` shows).
 
-ExaBGP ends with the process that started it (PR_SET_PDEATHSIG), and five things of it are set right for a process that
+ExaBGP ends with the process that started it (PR_SET_PDEATHSIG), and a few things of it are set right for a process that
 has one peer and a supervisor:
 
 - SIGALRM means "try now": a peer without a session is connected to at once, and nothing else happens. As shipped it
@@ -11,6 +11,10 @@ has one peer and a supervisor:
   configured, and does not connect again: the process is about to end.
 - The begin and the end of a peer's refresh (RFC 7313 section 4) are not taken for requests. As shipped each makes
   ExaBGP send all it has once more.
+- A long UPDATE of IPv4 prefixes is read and told in one go (:class:`Many`), not prefix by prefix: what is said of them
+  is the same, at a tenth of the time and without an object for each.
+- A message with a broken frame ends the session with its NOTIFICATION. As shipped, telling the API of it first fails,
+  and the session ends without a word.
 - A closed socket leaves the poller. As shipped it stays, ``poll`` returns at once for ever, and the loop defends itself
   with a sleep in each turn: tens of milliseconds more for every message.
 - Hold time, keepalives and the pauses between tries go by a clock that nobody sets. As shipped they go by the time of
@@ -24,6 +28,7 @@ import ctypes
 import os
 import select
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -33,14 +38,21 @@ from typing import Final
 from exabgp.application import main, server
 from exabgp.bgp import timer
 from exabgp.bgp.fsm import FSM
-from exabgp.bgp.message.open.capability import REFRESH, Capability
+from exabgp.bgp.message import Action, Message, Notify, Update
+from exabgp.bgp.message.open.capability import REFRESH, Capability, Negotiated
+from exabgp.bgp.message.update.attribute import Attribute, Attributes
+from exabgp.protocol.family import AFI, SAFI, Family
+from exabgp.protocol.ip import NoNextHop
 from exabgp.reactor import delay, loop
+from exabgp.reactor.api.processes import Processes
 from exabgp.reactor.interrupt import Signal
 from exabgp.reactor.loop import Reactor
 from exabgp.reactor.peer import Peer
 
 TESTED: Final = "5.0.15"
 PR_SET_PDEATHSIG: Final = 1
+#: Bytes of NLRI from which an UPDATE is long.
+LONG: Final = 64
 
 
 class SteadyClock:
@@ -84,6 +96,60 @@ class OnePeer(Peer):
         super().teardown(code, restart)
 
 
+class Many:
+    """The IPv4 prefixes of one UPDATE, as the one NLRI that ExaBGP's JSON encoder sees."""
+
+    def __init__(self, action: int, data: bytes) -> None:
+        """Read NLRI (RFC 4271 section 4.3). Raises Notify, as ExaBGP does for malformed ones."""
+        self.action = action
+        self.nexthop: object = NoNextHop
+        self._texts: list[str] = []
+        at, end = 0, len(data)
+        while at < end:
+            mask = data[at]
+            stop = at + 1 + (mask + 7 >> 3)
+            if mask > 32 or stop > end:
+                raise Notify(3, 10, f"invalid network in an UPDATE: length {mask}, {end - at - 1} bytes left")
+            address = socket.inet_ntop(socket.AF_INET, data[at + 1 : stop].ljust(4, b"\0"))
+            self._texts.append(f"{address}/{mask}")
+            at = stop
+
+    def family(self) -> Family:
+        """What they are."""
+        return Family(AFI.ipv4, SAFI.unicast)
+
+    def json(self, announced: bool = True, compact: bool = False) -> str:  # noqa: ARG002 - as NLRI have it
+        """All of them, as items of a list."""
+        form = '"{}"' if compact else '{{ "nlri": "{}" }}'
+        return ", ".join(map(form.format, self._texts))
+
+
+_as_shipped = Update.unpack_message
+
+
+def _read_update(data: bytes, direction: int, negotiated: Negotiated) -> Message:
+    """As Update.unpack_message; the IPv4 prefixes of a long one become :class:`Many`."""
+    withdrawn, packed, announced = Update.split(data)
+    if len(withdrawn) + len(announced) < LONG or negotiated.addpath.receive(AFI.ipv4, SAFI.unicast):
+        return _as_shipped(data, direction, negotiated)
+    update = Update([], Attributes())
+    if packed:
+        told = _as_shipped(bytes(2) + len(packed).to_bytes(2, "big") + packed, direction, negotiated)
+        update = told if isinstance(told, Update) else update  # else an End-of-RIB: the prefixes are all there is
+    many = []
+    if withdrawn:
+        many.append(Many(Action.WITHDRAW, withdrawn))
+    if announced:
+        many.append(Many(Action.ANNOUNCE, announced))
+        many[-1].nexthop = update.attributes.get(Attribute.CODE.NEXT_HOP, NoNextHop)
+    update.nlris[:0] = many
+    return update
+
+
+def _told_when_sent(*_: object) -> None:
+    """In place of Processes.notification: the agent hears of it with the NOTIFICATION that goes out."""
+
+
 class OnePeerReactor(Reactor):
     """The loop, with the poller kept clean."""
 
@@ -121,6 +187,8 @@ def run() -> int:
     die_with_parent()
     if (version := metadata.version("exabgp")) != TESTED:
         print(f"ExaBGP is {version}; what this program relies on was tested with {TESTED}", flush=True)  # noqa: T201 - the supervisor reads it
+    Update.unpack_message = staticmethod(_read_update)
+    Processes.notification = _told_when_sent
     loop.Signal, loop.Peer, server.Reactor = NudgedSignal, OnePeer, OnePeerReactor
     timer.time = delay.time = SteadyClock
     sys.argv = ["exabgp", "server", *sys.argv[1:]]

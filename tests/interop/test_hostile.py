@@ -206,6 +206,18 @@ def test_message_that_breaks_a_session_breaks_no_other(rig: Rig, foe: Hostile, a
     assert BAD not in rig.kernel()
 
 
+@pytest.mark.parametrize("attack", ["a length of 3", "a length of 65535", "a bad marker", "an unknown type"])
+def test_session_that_a_broken_frame_ends_gets_its_notification(rig: Rig, foe: Hostile, attack: str) -> None:
+    start = rig.node.log("run").stat().st_size
+    foe.say(FATAL[attack])
+    wait_for("the session's end is logged", lambda: f"peer={FOE} state=connecting" in _said(rig, start), 20)
+    assert "we ended it: message header error (1/" in _said(rig, start), "RFC 4271 section 6.1"
+
+
+def _said(rig: Rig, start: int) -> str:
+    return rig.node.log("run").read_bytes()[start:].decode()
+
+
 def test_burst_of_changes_of_one_prefix_ends_with_the_last(rig: Rig, foe: Hostile) -> None:
     hops = [f"10.99.1.{100 + n}" for n in range(10)]
     for _ in range(5):
@@ -221,7 +233,7 @@ def test_more_than_200_kb_of_prefixes_are_cut_off_at_the_limit(rig: Rig, foe: Ho
     many = [f"10.{a}.{b}.0/24" for a in range(230) for b in range(250)]  # outside of the pools, 4 bytes each
     inside = [f"192.168.{128 + n // 64}.{n % 64 * 4}/30" for n in range(5000)]
     every = [*many, *inside]
-    foe.say(*(foe.good(*every[at : at + 900]) for at in range(0, len(every), 900)))
+    foe.say(*(foe.good(*every[at : at + 800]) for at in range(0, len(every), 800)))
     wait_for("the surplus is named", lambda: "max_prefixes" in rig.peer(FOE)["reason"], 30)
     assert rig.peer(FOE)["state"] == "established"
     assert len(rig.kernel()) <= 4001
