@@ -2,8 +2,8 @@
 
 A key that was read once outlives its file: a file that is gone, empty or unreadable for a moment, as happens while a
 secret is rotated, is no evidence that the peer lost its key, nor is a file with something else in it; the session that
-stands on the key goes on. A file that was never read keeps its peer down, with the reason: never a session without its
-key.
+stands on the key goes on, also when it is another agent that began it. A file that was never read keeps its peer down,
+with the reason: never a session without its key.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Passwords:
 
     def __init__(self) -> None:
         self._known: dict[str, str] = {}
-        self.lost: dict[str, str] = {}  # files whose last key goes on, and why
+        self.lost: dict[str, str] = {}  # files that cannot be read, and why
 
     def read(self, file: str) -> tuple[str | None, str | None]:
         """The key, or why there is none although there should be one."""
@@ -34,7 +34,8 @@ class Passwords:
             self.lost.pop(file, None)
             return key, None
         if file not in self._known:
-            return None, f"{why}; the session stays down until it can be read"
+            self.lost[file] = f"{why}; a session that stands goes on, none begins until it can be read"
+            return None, self.lost[file]
         self.lost[file] = f"{why}; the key that was read before goes on"
         return self._known[file], None
 

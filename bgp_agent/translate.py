@@ -92,6 +92,7 @@ def _define(config: Config, peer: Peer, router_id: str, password: str | None, pr
         multihop=peer.multihop,
         ttl_security=peer.ttl_security,
         passive=peer.passive,
+        keyed=peer.password_file is not None,
         password=password,
         families=tuple(map(Family, peer.families)),
         hold_time=int(config.bgp.hold_time),

@@ -104,6 +104,10 @@ class Speaker:
                 self._peers[address] = Wanted(definition)
                 self._touch(address)
             elif known.definition != definition:
+                hosted = self._hosted.get(address)
+                if known.definition.fits(hosted) and definition.fits(hosted):
+                    known.definition = definition  # its key cannot be read any more, or again: the ExaBGP is the same
+                    continue
                 self._events += known.redefine(definition)
                 self._touch(address)
         if self._ready:
@@ -309,7 +313,7 @@ class Speaker:
     def _on_state(self, address: str, fingerprint: str, snapshot: Snapshot, now: float) -> None:
         self._hosted[address] = fingerprint
         peer = self._peers.get(address)
-        if peer is None or fingerprint != peer.definition.fingerprint:
+        if peer is None or not peer.definition.fits(fingerprint):
             return  # another definition's ExaBGP: it is about to be replaced
         peer.epoch = snapshot.epoch
         peer.session.attached(snapshot, now)
@@ -334,7 +338,7 @@ class Speaker:
         for address in self._hosted.keys() - self._peers.keys():
             self._send(message(Kind.REMOVE, peer=address))
         for address, peer in self._peers.items():
-            if self._hosted.get(address) != peer.definition.fingerprint:
+            if not peer.definition.fits(self._hosted.get(address)):
                 self._hosted[address] = peer.definition.fingerprint
                 self._send(message(Kind.DEFINE, definition=peer.definition.to_json()))
 

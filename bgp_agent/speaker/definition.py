@@ -31,8 +31,9 @@ class PeerDefinition:
 
     ``local_address`` None: the system chooses it towards the peer. ``multihop``: the TTL of what is sent, None for the
     kernel's. ``ttl_security``: the number of hops the peer may be away at most (RFC 5082), None off. Times are seconds;
-    ``graceful_restart`` 0 and ``hold_time`` 0 turn the thing off. ``password`` None: no TCP-MD5. ``problem``: why
-    this peer must stay down though it is configured (its password file is missing, ...).
+    ``graceful_restart`` 0 and ``hold_time`` 0 turn the thing off. ``password`` None: no TCP-MD5, or, where the peer is
+    ``keyed``, a key that could not be read. ``problem``: why this peer must stay down though it is configured (its
+    password file is missing, ...).
     Raises :class:`DefinitionError`.
     """
 
@@ -45,6 +46,7 @@ class PeerDefinition:
     multihop: int | None = None
     ttl_security: int | None = None
     passive: bool = False
+    keyed: bool = False
     password: str | None = field(default=None, repr=False)
     families: tuple[Family, ...] = (Family.IPV4,)
     hold_time: int = 30
@@ -71,12 +73,24 @@ class PeerDefinition:
 
     @property
     def fingerprint(self) -> str:
-        """Equal for equal definitions, and as good as never otherwise.
+        """Equal for equal definitions, and as good as never otherwise: what it is without its key, then all of it.
 
         Checksums, no hash: they protect nothing, they tell two definitions apart, and the host needs no OpenSSL.
         """
-        canonical = json.dumps(self.to_json(), sort_keys=True).encode()
-        return f"{zlib.crc32(canonical):08x}{zlib.adler32(canonical):08x}"
+        whole = self.to_json()
+        bare = {name: value for name, value in whole.items() if name not in {"password", "problem"}}
+        return f"{_checksum(bare)}-{'key' if self.password else 'bare'}-{_checksum(whole)}"
+
+    def fits(self, fingerprint: str | None) -> bool:
+        """Does an ExaBGP that runs with this ``fingerprint`` do what is wanted.
+
+        A key that cannot be read is no other key: the session that stands on the one that could be read goes on.
+        """
+        if self.keyed and self.password is None and fingerprint is not None:
+            bare, _, rest = fingerprint.partition("-")
+            if rest.startswith("key") and bare == self.fingerprint.partition("-")[0]:
+                return True
+        return fingerprint == self.fingerprint
 
     def to_json(self) -> dict[str, object]:
         """As the socket and the host's file carry it, with the password: never for a log."""
@@ -95,6 +109,11 @@ class PeerDefinition:
         if "families" in values:
             values["families"] = _families(values["families"])
         return cls(**values)
+
+
+def _checksum(values: Mapping[str, object]) -> str:
+    canonical = json.dumps(values, sort_keys=True).encode()
+    return f"{zlib.crc32(canonical):08x}{zlib.adler32(canonical):08x}"
 
 
 def _families(raw: object) -> tuple[Family, ...]:
@@ -170,6 +189,7 @@ _CHECKS: Final[dict[str, Callable[[object], str | None]]] = {
     "multihop": _optional(_number(1, 255)),
     "ttl_security": _optional(_number(1, 254)),
     "passive": _boolean,
+    "keyed": _boolean,
     "password": _optional(_password),
     "families": _family_tuple,
     "hold_time": _hold_time,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -9,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from lab.bird import ROUTE_SERVER_ASN
+from lab.evidence import Messages
 from lab.netns import wait_for
 from lab.topology import Lab, Node
-from tests.chaos.conftest import configure
+from tests.chaos.conftest import answers, configure
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(120)]
 
@@ -68,6 +70,22 @@ def test_a_session_outlives_its_password_file(lab: Lab, key: Path) -> None:
     key.write_text("s3cret")
     wait_for("and that it is back", lambda: node.status()["config"]["problem"] is None, 10)
     assert peer(node)["since"] == since
+
+
+def test_an_agent_that_starts_while_the_password_file_is_lost_ends_no_session(lab: Lab, key: Path) -> None:
+    node = lab.nodes["node-a"]
+    messages = Messages({name: bird.mrt for name, bird in lab.fabric.birds.items()})
+    key.unlink()
+    node.end_agent(signal.SIGKILL)
+    node.start_agent()
+    wait_for("the agent answers", lambda: answers(node), 10)
+    wait_for("it says what is missing", lambda: said(node, "a session that stands goes on"), 10)
+    wait_for("the session stands", lambda: peer(node)["state"] == "established", 10)
+    lab.wait(30)
+    key.write_text("s3cret")
+    wait_for("and that it is back", lambda: node.status()["config"]["problem"] is None, 10)
+    assert messages.updates().total() == 0, "no session was touched"
+    assert peer(node)["flaps"] == 0
 
 
 def test_a_rotated_password_is_taken_up(lab: Lab, key: Path) -> None:

@@ -18,7 +18,9 @@ def file(tmp_path: Path) -> Path:
 def test_a_file_that_was_never_read_is_a_problem_and_no_empty_key(file: Path) -> None:
     key, problem = Passwords().read(str(file))
     assert key is None
-    assert problem == f"password_file {file} is not there; the session stays down until it can be read"
+    assert (
+        problem == f"password_file {file} is not there; a session that stands goes on, none begins until it can be read"
+    )
 
 
 def test_one_trailing_newline_is_dropped(file: Path) -> None:

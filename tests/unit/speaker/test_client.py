@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,9 @@ UP = (
     b'"neighbor": { "address": { "local": "10.99.1.1", "peer": "10.99.1.2" }, "asn": { "local": 64512, "peer": 65515 '
     b'}, "router-id": "10.99.1.1" , "state": "up" } }'
 )
+
+
+KEY = "s3cret"
 
 
 class FakeHost:
@@ -136,6 +140,20 @@ async def test_only_differences_are_told_to_the_host(rig: Rig) -> None:
         assert [frame.body for frame in host.asked()][1:] == [
             {"peer": OTHER.address}, {"definition": OTHER.to_json()},
         ]  # fmt: skip
+
+
+async def test_a_key_that_cannot_be_read_for_a_while_changes_nothing_at_the_host(rig: Rig) -> None:
+    keyed = replace(PEER, keyed=True, password=KEY)
+    unread = replace(keyed, password=None, problem="password_file /key is not there")
+    async with FakeHost(rig.path).running() as host:
+        rig.speaker.set_peers({PEER.address: unread})
+        await attach(rig, host, state(keyed, established=True))
+        await until(lambda: any(isinstance(event, SessionUp) for event in rig.events))
+        rig.speaker.set_peers({PEER.address: keyed})
+        rig.speaker.set_peers({PEER.address: replace(keyed, password=KEY[::-1])})
+        await until(lambda: Kind.DEFINE in host.kinds())
+        defined = [frame.body["definition"] for frame in host.asked() if frame.kind is Kind.DEFINE]
+        assert [PeerDefinition.from_json(each).password for each in defined] == [KEY[::-1]]
 
 
 async def test_another_version_is_a_reason_and_nothing_is_sent(rig: Rig) -> None:

@@ -43,7 +43,7 @@ def test_what_exabgp_must_never_see_is_refused_by_name(field: str, value: object
 
 
 def test_password_is_in_no_representation_and_no_error() -> None:
-    secret = dataclasses.replace(GOOD, password="s3cret")  # noqa: S106
+    secret = dataclasses.replace(GOOD, password=KEY)
     assert "s3cret" not in repr(secret)
     with pytest.raises(DefinitionError) as caught:
         dataclasses.replace(GOOD, password="s3cret\n")  # noqa: S106
@@ -71,9 +71,35 @@ def test_any_value_of_any_field_is_taken_or_refused(field: str, value: object) -
 def test_fingerprint_sees_every_field(field: str) -> None:
     other = {
         "address": "10.42.0.5", "asn": 1, "local_asn": 2, "router_id": "10.0.0.1", "local_address": "10.0.0.1",
-        "port": 180, "multihop": 2, "ttl_security": 1, "passive": True, "password": "p",
+        "port": 180, "multihop": 2, "ttl_security": 1, "passive": True, "keyed": True, "password": "p",
         "families": (Family.IPV6,), "hold_time": 31, "graceful_restart": 1, "problem": "x",
     }  # fmt: skip
     changed = dataclasses.replace(GOOD, **{field: other[field]})  # type: ignore[arg-type]
     assert changed.fingerprint != GOOD.fingerprint
     assert dataclasses.replace(GOOD).fingerprint == GOOD.fingerprint
+
+
+KEY = "s3cret"
+KEYED = dataclasses.replace(GOOD, keyed=True, password=KEY)
+UNREAD = dataclasses.replace(KEYED, password=None, problem="password_file /key is not there")
+
+
+def test_an_exabgp_with_its_key_fits_while_the_key_cannot_be_read() -> None:
+    assert UNREAD.fits(KEYED.fingerprint)
+    assert KEYED.fits(KEYED.fingerprint)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "hosted"),
+    [
+        (UNREAD, None),
+        (UNREAD, dataclasses.replace(KEYED, hold_time=9).fingerprint),
+        (UNREAD, GOOD.fingerprint),  # it runs without a key
+        (UNREAD, dataclasses.replace(UNREAD, problem="another").fingerprint),
+        (KEYED, UNREAD.fingerprint),
+        (dataclasses.replace(KEYED, password=KEY[::-1]), KEYED.fingerprint),
+        (GOOD, KEYED.fingerprint),
+    ],
+)
+def test_another_exabgp_does_not_fit(wanted: PeerDefinition, hosted: str | None) -> None:
+    assert not wanted.fits(hosted)
