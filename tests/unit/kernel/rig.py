@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import subprocess
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Final
@@ -16,7 +18,7 @@ from bgp_agent.core.seen import MAIN
 from bgp_agent.core.values import Blackhole, Hop, Target, Unicast
 from bgp_agent.kernel import Changed, Kernel
 from bgp_agent.kernel.sockets import BUFFER, Opener, open_socket
-from lab.netns import ExpiredError, Namespace, Network
+from lab.netns import ExpiredError, Namespace, Network, wait_for
 
 OURS: Final = "proto 179 metric 4096"
 P: Final = parse_prefix("192.168.2.0/26")
@@ -48,6 +50,44 @@ def opener_in(node: Namespace) -> Opener:
             return open_socket()
 
     return opener
+
+
+class Watcher:
+    """`ip monitor route` in the node: every route event that anybody causes."""
+
+    def __init__(self, node: Namespace) -> None:
+        self._process = subprocess.Popen(
+            node.command("ip", "monitor", "route"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        self.lines: list[str] = []
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+        self._node = node
+        self.mark("ready")
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self.lines.append(" ".join(line.split()))
+
+    def mark(self, name: str) -> list[str]:
+        """Everything heard until now."""
+        mark = f"203.0.113.{len(self.lines) % 200}"
+        wait_for(f"the monitor hears the mark {name}", lambda: self._marked(mark), interval=0.05)
+        heard, self.lines = [line for line in self.lines if "203.0.113." not in line], []
+        return heard
+
+    def _marked(self, mark: str) -> bool:
+        self._node.ip(f"route replace blackhole {mark} proto 99 metric 9", check=False)
+        self._node.ip(f"route del blackhole {mark} proto 99", check=False)
+        return any(mark in line for line in self.lines)
+
+    def close(self) -> None:
+        self._process.terminate()
+        self._process.wait()
+        self._thread.join()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
 
 
 class Rig:

@@ -4,19 +4,17 @@ import asyncio
 import errno
 import os
 import socket
-import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Iterator
 
 import pytest
 import structlog.testing
 
 from bgp_agent.core.prefix import Address, Family, Prefix, network, parse_address, parse_prefix
 from bgp_agent.core.values import Blackhole, Hop, RouteState, Target, Unicast
-from lab.netns import Namespace, wait_for
-from tests.unit.kernel.rig import P6, P, Rig, opener_in, running, until
+from lab.netns import Namespace
+from tests.unit.kernel.rig import P6, P, Rig, Watcher, opener_in, running, until
 
 pytestmark = pytest.mark.netns
 
@@ -33,51 +31,6 @@ def six(prefix: Prefix) -> str:
 
 def many(count: int) -> list[Prefix]:
     return [network(Address((0x0B000000 + (number << 6)).to_bytes(4, "big")), 26) for number in range(count)]
-
-
-class Watcher:
-    """`ip monitor route` in the node: every route event that anybody causes."""
-
-    def __init__(self, node: Namespace) -> None:
-        self._process = subprocess.Popen(
-            node.command("ip", "monitor", "route"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
-        self.lines: list[str] = []
-        self._thread = threading.Thread(target=self._read)
-        self._thread.start()
-        self._node = node
-        self.mark("ready")
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self.lines.append(" ".join(line.split()))
-
-    def mark(self, name: str) -> list[str]:
-        """Everything heard until now."""
-        mark = f"203.0.113.{len(self.lines) % 200}"
-        wait_for(f"the monitor hears the mark {name}", lambda: self._marked(mark), interval=0.05)
-        heard, self.lines = [line for line in self.lines if "203.0.113." not in line], []
-        return heard
-
-    def _marked(self, mark: str) -> bool:
-        self._node.ip(f"route replace blackhole {mark} proto 99 metric 9", check=False)
-        self._node.ip(f"route del blackhole {mark} proto 99", check=False)
-        return any(mark in line for line in self.lines)
-
-    def close(self) -> None:
-        self._process.terminate()
-        self._process.wait()
-        self._thread.join()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
-
-
-@pytest.fixture
-def watcher(node: Namespace) -> Iterator[Watcher]:
-    made = Watcher(node)
-    yield made
-    made.close()
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
@@ -298,80 +251,7 @@ async def test_what_no_message_tells_is_found_by_the_slow_dump(node: Namespace) 
         await until("repaired", lambda: rig.fib.repaired == 1)
 
 
-# --- links and addresses ---------------------------------------------------------------------------------------------
-async def test_a_link_down_takes_its_routes_and_up_brings_them_back(node: Namespace) -> None:
-    async with running(Rig(node)) as rig:
-        rig.want(P, rig.via("10.42.1.1"))
-        rig.want("192.168.3.0/26", rig.via("10.42.2.1"))
-        rig.blackhole("192.168.1.0/26")
-        await rig.ip("link set eth0 down")
-        await until("the loss is seen", lambda: rig.fib.state(P)[0] is RouteState.PENDING, 1.0)
-        await until("the reason names the link", lambda: rig.fib.state(P)[1].endswith("the link eth0 is down"))
-        assert any(parse_address("10.42.1.1") in told.next_hops for told in rig.told)
-        assert rig.next_hops.resolve(parse_address("10.42.1.1")).hops == ()
-        assert len(rig.standing()) == 2
-        await until("nothing is tried while the link is down", lambda: rig.fib._blocked and not rig.fib._retries)
-        await rig.ip("link set eth0 up")
-        await rig.is_back(P)
-
-
-async def test_an_ecmp_route_outlives_one_of_its_links(node: Namespace) -> None:
-    async with running(Rig(node)) as rig:
-        both = rig.via("10.42.1.1", "10.42.2.1")
-        rig.want(P, both)
-        await rig.ip("link set eth0 down")
-        await until("the next hop does not resolve", lambda: rig.next_hops.down(both.hops[0].interface) is not None)
-        await rig.dumped()
-        assert rig.fib.state(P)[0] is RouteState.INSTALLED
-        rig.want(P, rig.via("10.42.2.1"))
-        assert rig.shown("192.168.2.0/26") == ["192.168.2.0/26 via 10.42.2.1 dev eth1"]
-        assert rig.fib.repaired == 0
-
-
-async def test_carrier_lost_changes_nothing(node: Namespace, watcher: Watcher) -> None:
-    async with running(Rig(node)) as rig:
-        rig.want(P, rig.via("10.42.1.1"))
-        await asyncio.to_thread(watcher.mark, "written")
-        index = rig.via("10.42.1.1").hops[0].interface
-        gateway = Namespace(node.name.replace("node", "gateway"))
-        await asyncio.to_thread(gateway.ip, "link set g0 down")
-        await until("the loss is seen", lambda: not next(x for x in rig.next_hops.links() if x.index == index).running)
-        await rig.dumped()
-        assert rig.fib.state(P)[0] is RouteState.INSTALLED
-        assert not [line for line in await asyncio.to_thread(watcher.mark, "lost") if "192.168.2" in line]
-
-
-async def test_the_last_address_gone_takes_the_routes_silently_and_its_return_brings_them_back(node: Namespace) -> None:
-    async with running(Rig(node)) as rig:
-        rig.want(P, rig.via("10.42.1.1"))
-        await rig.ip("address del 10.42.1.4/24 dev eth0")
-        await until("the loss is seen", lambda: rig.fib.state(P)[0] is RouteState.PENDING, 1.0)
-        assert parse_address("10.42.1.4") not in rig.next_hops.own_addresses()
-        await rig.ip("address add 10.42.1.4/24 dev eth0")
-        await rig.is_back(P)
-
-
-async def test_an_address_gone_takes_the_routes_with_that_source(node: Namespace) -> None:
-    node.ip("address add 10.42.1.44/24 dev eth0")
-    async with running(Rig(node)) as rig:
-        plain = rig.via("10.42.1.1")
-        rig.want(P, type(plain)(plain.hops, source=parse_address("10.42.1.44")))
-        await rig.ip("address del 10.42.1.44/24 dev eth0")
-        await until("the loss is seen", lambda: rig.fib.state(P)[0] is RouteState.PENDING, 1.0)
-        rig.want(P, plain)
-        assert rig.fib.state(P)[0] is RouteState.INSTALLED
-
-
-async def test_a_deleted_link_is_named_and_a_mixed_ecmp_is_told_as_lost(node: Namespace) -> None:
-    async with running(Rig(node)) as rig:
-        rig.want(P, rig.via("10.42.1.1", "10.42.2.1"))
-        await rig.ip("link del eth1")
-        await until("the loss is seen", lambda: rig.fib.state(P)[0] is RouteState.PENDING, 1.0)
-        await until("the reason names it", lambda: "is gone" in rig.fib.state(P)[1])
-        rig.want(P, rig.via("10.42.1.1"))
-        assert rig.fib.state(P)[0] is RouteState.INSTALLED
-
-
+# --- gateways ---------------------------------------------------------------------------------------------------------
 async def test_a_changed_default_gateway_is_heard_and_our_own_route_does_not_answer_for_it(node: Namespace) -> None:
     node.ip("route add default via 10.42.1.1 metric 100")
     async with running(Rig(node)) as rig:
