@@ -335,6 +335,8 @@ class Agent:
             self.speaker.complete(peer)
         for peer in actions.refresh:
             self.speaker.refresh(peer)
+        for peer in actions.restart:
+            self.speaker.restart(peer, "the peer does not answer a route refresh, and routes depend on what it has")
         if actions.own is not None:
             self.prober.own(actions.own)
             self.reports.forget_released(actions.own)

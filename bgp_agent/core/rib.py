@@ -11,6 +11,10 @@ its whole table again, or when the time is up. Who says that a table is whole di
 The agent may be started beside a session that has stood for days. It then knows nothing of what the peer told before,
 asks for a refresh, and the same rules say when it has heard everything; until then the peer is *unheard*. It may also
 lose sight of a session that goes on: what the peer does not tell again after that was withdrawn meanwhile.
+
+A peer that was asked and says nothing at all is *mute*: it has no routes, or it does not answer refreshes (OpenBGPD
+negotiates them and refuses each). Its silence is believed where nothing depends on it, and otherwise its session has to
+start again, which makes it tell.
 """
 
 from __future__ import annotations
@@ -36,6 +40,7 @@ class Whole(Enum):
 
     MARKED = "marked"  # it says so: End-of-RIB, or the end of an enhanced refresh
     SILENCE = "silence"  # it says nothing more
+    ANSWER = "answer"  # it answers what it was asked, and then says nothing more
     NEVER = "never"  # the session is older than we are, and the peer does not tell again
 
 
@@ -59,6 +64,7 @@ class PeerTable:
     awaiting: set[Family] = field(default_factory=set)  # families whose whole table has not been heard
     up: bool = False
     reason: str = ""  # why the session is down, while paths are stale
+    owes_answer: bool = False  # it was asked for its table and has not said a word
     quiet_at: float | None = None
     limit_at: float | None = None
     stale_at: float | None = None
@@ -104,6 +110,8 @@ class Rib:
         self.tables: dict[str, PeerTable] = {}
         self.dirty: set[Prefix] = set()
         self.wants_refresh: set[str] = set()  # peers to ask for their table again: room was made below max-prefix
+        self.mute: set[str] = set()  # peers that were asked, had their time and said nothing
+        self._started_again: set[str] = set()
 
     # --- peers -------------------------------------------------------------------------------------------------------
     def add_peer(self, peer: str, limit: int) -> None:
@@ -135,7 +143,8 @@ class Rib:
             table.refreshing.clear()
         table.up, table.reason = True, ""
         table.awaiting = set(families)
-        table.quiet_at = now + QUIET if whole is Whole.SILENCE else None
+        table.owes_answer = whole is Whole.ANSWER
+        table.quiet_at = now + QUIET if whole in {Whole.SILENCE, Whole.ANSWER} else None
         table.limit_at = None if whole is Whole.NEVER else now + LONGEST
         table.stale_at = None  # swept when the table is whole; the limit above bounds it
         table.forget_surplus()
@@ -152,6 +161,7 @@ class Rib:
         table.refreshing.clear()
         table.unconfirmed.clear()
         table.forget_surplus()
+        table.owes_answer = False
         table.quiet_at = table.limit_at = table.forget_refresh_at = None
         if was_up:
             table.stale = dict.fromkeys(table.paths, now + self.stale_time) | table.stale
@@ -171,6 +181,7 @@ class Rib:
     # --- routes ------------------------------------------------------------------------------------------------------
     def take(self, event: Update | EndOfRib | RefreshBegin | RefreshEnd, now: float) -> None:
         """What a peer says of its routes."""
+        self.tables[event.peer].owes_answer = False
         match event:
             case Update():
                 self.apply(event, now)
@@ -248,6 +259,26 @@ class Rib:
             self.tables[peer].surplus_dropped.clear()
         return asked
 
+    def take_mute(self, now: float, *, adopted: bool) -> list[str]:
+        """The peers whose sessions have to start again, for they are mute and routes depend on what they would say.
+
+        ``adopted``: are there routes that nobody has judged yet. Sessions start again one at a time.
+        """
+        chosen: list[str] = []
+        for table in [self.tables[peer] for peer in sorted(self.mute) if peer in self.tables]:
+            self.mute.discard(table.peer)
+            if not table.owes_answer:
+                continue
+            if not (adopted or table.unconfirmed):
+                self._complete(table, set(table.awaiting))
+            elif chosen or any(t.peer in self._started_again and not t.up for t in self.tables.values()):
+                table.quiet_at = now + QUIET
+            else:
+                self._started_again.add(table.peer)
+                chosen.append(table.peer)
+        self.mute.clear()
+        return chosen
+
     # --- whole tables ------------------------------------------------------------------------------------------------
     def end_of_rib(self, peer: str, family: Family) -> None:
         """The peer has told everything of this family."""
@@ -293,7 +324,11 @@ class Rib:
                 table.forget_refresh_at = None
             due = [t for t in (table.quiet_at, table.limit_at) if t is not None]
             if due and now >= min(due):
-                self._complete(table, set(table.awaiting))
+                if table.owes_answer:
+                    table.quiet_at = table.limit_at = None
+                    self.mute.add(table.peer)
+                else:
+                    self._complete(table, set(table.awaiting))
             if not table.up and table.heard_by is not None and now >= table.heard_by:
                 table.heard()
             if table.stale_at is not None and now >= table.stale_at:

@@ -81,6 +81,7 @@ class Actions:
     announce: dict[str, dict[Prefix, Announcement | None]] = field(default_factory=dict)
     complete: list[str] = field(default_factory=list)  # peers whose wanted set is whole from now on
     refresh: list[str] = field(default_factory=list)
+    restart: list[str] = field(default_factory=list)  # peers that do not answer a refresh
     learned: list[tuple[Prefix, Address | None]] = field(default_factory=list)  # for the probe: who should own it
     forgotten: list[Prefix] = field(default_factory=list)
     own: PrefixSet | None = None  # the own blocks, when they changed
@@ -261,12 +262,12 @@ class Router:
     @property
     def dirty(self) -> bool:
         """Is there anything for :meth:`derive` to do."""
-        return bool(self.rib.dirty or self.own.table.dirty or self.own.table.gone or self._changes)
+        return bool(self.rib.dirty or self.rib.mute or self.own.table.dirty or self.own.table.gone or self._changes)
 
     def derive(self, now: float) -> Actions:
         """Decide for everything that is dirty."""
         self.revision += self.dirty
-        actions = Actions(changes=self._changes)
+        actions = Actions(changes=self._changes, restart=self.rib.take_mute(now, adopted=bool(self.adopted)))
         self._changes = []
         self._derive_blocks(actions, now)
         self._derive_routes(actions, now)
@@ -477,4 +478,4 @@ def _whole(session: SessionUp) -> Whole:
     """How the peer lets us know that it has told its whole table (RFC 4724, RFC 7313, RFC 2918)."""
     if not session.adopted:
         return Whole.MARKED if session.graceful_restart else Whole.SILENCE
-    return {"enhanced": Whole.MARKED, "plain": Whole.SILENCE}.get(session.refresh, Whole.NEVER)
+    return {"enhanced": Whole.MARKED, "plain": Whole.ANSWER}.get(session.refresh, Whole.NEVER)

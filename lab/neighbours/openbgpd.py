@@ -20,13 +20,13 @@ class OpenBgpd(Neighbour):
     release: ClassVar = "7.7"
     programs: ClassVar = ("/usr/sbin/bgpd", "/usr/sbin/bgpctl")
     cannot: ClassVar = {
-        Feature.REFRESH: "it refuses every ROUTE-REFRESH though it negotiated them (its log: `AID IPv4 unicast not "
-        "negotiated`), so an agent that restarts cannot learn again what it told",
-        Feature.AGENT_KILLED: "BGP itself stands, but without a refresh the restarted agent hears nothing of its "
-        "peer's routes and gives them up after ten quiet seconds; a new session brings them back",
-        Feature.OUR_LIMIT: "the surplus is refused, but room that is made later stays unused: that takes a refresh",
+        Feature.OUR_LIMIT: "the surplus is refused, but room that is made later stays unused: that takes a refresh, "
+        "which it refuses",
     }
     notes: ClassVar = {
+        Feature.REFRESH: "by a new session: it refuses every ROUTE-REFRESH though negotiated (its log: `AID IPv4 "
+        "unicast not negotiated`), so after ten silent seconds an agent that was restarted has the session start again",
+        Feature.AGENT_KILLED: "for the ten seconds until its session starts again (the row of route refresh)",
         Feature.MD5: "needs `passive: true`: its listening socket never gets the key, so that only it can connect",
     }
     with_password: ClassVar = {"passive": True}  # its listening socket never gets the key: only it can connect

@@ -85,6 +85,7 @@ class Node:
                 whole.announce.setdefault(address, {}).update(changed)
             whole.complete += step.complete
             whole.refresh += step.refresh
+            whole.restart += step.restart
             whole.learned += step.learned
             whole.forgotten += step.forgotten
             whole.changes += step.changes

@@ -178,6 +178,69 @@ def test_a_peer_that_cannot_tell_again_is_not_taken_for_silent(rib: Rib) -> None
     assert rib.tables[A] in rib.settling
 
 
+def asked(rib: Rib, *peers: str) -> None:
+    for peer in peers:
+        rib.session_up(peer, V4, 0.0, Whole.ANSWER)
+
+
+def test_a_mute_peer_on_which_nothing_depends_is_believed(rib: Rib) -> None:
+    asked(rib, A)
+    rib.handle_timer(QUIET)
+    assert rib.take_mute(QUIET, adopted=False) == []
+    assert rib.tables[A] not in rib.settling
+    assert rib.next_timer() is None
+
+
+def test_a_mute_peer_on_which_adopted_routes_depend_starts_its_session_again(rib: Rib) -> None:
+    asked(rib, A)
+    rib.handle_timer(QUIET)
+    assert rib.take_mute(QUIET, adopted=True) == [A]
+    assert rib.take_mute(QUIET, adopted=True) == [], "once"
+    assert rib.tables[A] in rib.settling
+    rib.session_down(A, "started again", 11.0)
+    rib.session_up(A, V4, 12.0)
+    rib.handle_timer(12.0 + QUIET)
+    assert rib.take_mute(12.0 + QUIET, adopted=True) == []
+    assert rib.tables[A] not in rib.settling, "silence after a new session says that there is nothing"
+
+
+def test_a_mute_peer_keeps_what_it_told_before_it_was_out_of_sight(rib: Rib) -> None:
+    rib.session_up(A, V4, 0.0)
+    tell(rib, P1)
+    asked(rib, A)
+    rib.handle_timer(QUIET)
+    assert rib.take_mute(QUIET, adopted=False) == [A]
+    assert set(rib.tables[A].paths) == {P1}
+
+
+def test_of_two_mute_peers_the_second_waits_until_the_first_is_back(rib: Rib) -> None:
+    asked(rib, A, B)
+    rib.handle_timer(10.0)
+    assert rib.take_mute(10.0, adopted=True) == [A]
+    rib.session_down(A, "started again", 10.5)
+    rib.handle_timer(20.0)
+    assert rib.take_mute(20.0, adopted=True) == []
+    rib.session_up(A, V4, 25.0)
+    rib.handle_timer(30.0)
+    assert rib.take_mute(30.0, adopted=True) == [B]
+
+
+@pytest.mark.parametrize("word", [Update(A, (P1,), ()), EndOfRib(A, Family.IPV4), RefreshBegin(A, Family.IPV4)])
+def test_a_peer_that_says_a_word_is_not_mute(rib: Rib, word: Update | EndOfRib | RefreshBegin) -> None:
+    asked(rib, A)
+    rib.take(word, 1.0)
+    rib.handle_timer(1.0 + LONGEST)
+    assert rib.take_mute(1.0 + LONGEST, adopted=True) == []
+
+
+def test_a_mute_peer_that_is_lost_or_removed_meanwhile_is_nobodys_business(rib: Rib) -> None:
+    asked(rib, A, B)
+    rib.handle_timer(QUIET)
+    rib.session_down(A, "gone", QUIET)
+    rib.remove_peer(B)
+    assert rib.take_mute(QUIET, adopted=True) == []
+
+
 def test_what_was_out_of_sight_turns_stale_when_the_session_is_lost_after_all(rib: Rib) -> None:
     rib.session_up(A, V4, 0.0)
     tell(rib, P1)

@@ -584,6 +584,17 @@ def test_adopted_routes_stand_until_every_peer_has_told_its_table() -> None:
     assert set(node.routes()) == {OWN, OTHER}
 
 
+def test_a_peer_that_does_not_answer_costs_no_adopted_route_and_starts_again() -> None:
+    node = Node(found=found())
+    for address in (RS0, RS1):
+        node.hears(SessionUp(address, V4, 30, "plain", graceful_restart=True, adopted=True))
+    node.told(OTHER)
+    node.wait(11.0)
+    assert [peer for actions in node.actions for peer in actions.restart] == [RS1]
+    node.wait(100.0)
+    assert set(node.routes()) == {OWN, OTHER, "192.168.3.0/26"}
+
+
 def test_an_adopted_route_is_decided_as_soon_as_all_peers_have_spoken_of_it() -> None:
     node = Node(found=found())
     node.up()
