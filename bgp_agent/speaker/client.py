@@ -339,8 +339,8 @@ class Speaker:
             self._send(message(Kind.REMOVE, peer=address))
         for address, peer in self._peers.items():
             if not peer.definition.fits(self._hosted.get(address)):
-                self._hosted[address] = peer.definition.fingerprint
-                self._send(message(Kind.DEFINE, definition=peer.definition.to_json()))
+                fingerprint = self._hosted[address] = peer.definition.fingerprint
+                self._send(message(Kind.DEFINE, definition=peer.definition.to_json(), fingerprint=fingerprint))
 
     def _on_stopping(self, timeout: float) -> None:
         if self._maintenance is None or self._tasks is None:

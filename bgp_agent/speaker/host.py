@@ -39,6 +39,7 @@ class _Slot:
     """One peer's place: what is wanted, and the process that makes it so."""
 
     wanted: PeerDefinition | None
+    fingerprint: str  # of what is wanted, as the agent reckons it: its release may do so otherwise than ours
     blocked: str | None = None
     forget: bool = False  # the peer was taken out of the configuration: it shall lose our routes
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -154,18 +155,23 @@ class Host:
         for complaint in complaints:
             self._log.error("%s", complaint)
         for definition in definitions[:MAX_PEERS]:
-            self._define(definition)
+            self._define(definition, definition.fingerprint)
 
-    def _define(self, definition: PeerDefinition) -> None:
+    def _define(self, definition: PeerDefinition, fingerprint: str) -> None:
         slot = self._slots.get(definition.address)
         if slot is None:
             if len(self._slots) >= MAX_PEERS:
                 raise ProtocolError(f"more than {MAX_PEERS} peers")
-            slot = self._slots[definition.address] = _Slot(definition)
+            slot = self._slots[definition.address] = _Slot(definition, fingerprint)
             self._tasks.create_task(self._keep(definition.address, slot))
         elif slot.wanted != definition:
-            slot.wanted, slot.forget = definition, False
+            slot.wanted, slot.fingerprint, slot.forget = definition, fingerprint, False
             slot.changed.set()
+        elif slot.fingerprint != fingerprint:
+            slot.fingerprint = fingerprint
+            if slot.process is not None and slot.process.definition == definition:
+                slot.process.fingerprint = fingerprint
+                self._tell(_state(slot.process))
         self._judge_listening()
 
     def _remove(self, address: str) -> None:
@@ -200,6 +206,7 @@ class Host:
         while slot.wanted is not None:
             slot.changed.clear()
             slot.process = process = PeerProcess(slot.wanted, self._place, self, slot.blocked)
+            process.fingerprint = slot.fingerprint
             self.changed(process)
             life = asyncio.create_task(self._guard(process))
             try:
@@ -349,7 +356,7 @@ class Host:
             definition = PeerDefinition.from_json(frame.body.get("definition"))
         except DefinitionError as error:
             raise ProtocolError(str(error)) from None
-        self._define(definition)
+        self._define(definition, frame.text("fingerprint") if "fingerprint" in frame.body else definition.fingerprint)
         self._save()
 
     def _restart(self, address: str, reason: str) -> None:
@@ -380,6 +387,4 @@ class Host:
 
 
 def _state(process: PeerProcess) -> bytes:
-    return message(
-        Kind.STATE, peer=process.address, fingerprint=process.definition.fingerprint, **process.snapshot.to_json()
-    )
+    return message(Kind.STATE, peer=process.address, fingerprint=process.fingerprint, **process.snapshot.to_json())

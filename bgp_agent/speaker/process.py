@@ -87,6 +87,7 @@ class PeerProcess:
         self, definition: PeerDefinition, place: Place, listener: Listener, blocked: str | None = None
     ) -> None:
         self.definition = definition
+        self.fingerprint = definition.fingerprint
         self.address = definition.address
         self.state = State.STOPPED
         self.problem = self._blocked = blocked or definition.problem

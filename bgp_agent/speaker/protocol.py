@@ -14,7 +14,7 @@ READY    host to agent      every peer's STATE has been sent
 LINES    host to agent      peer, epoch, whole lines of ExaBGP's output
 LOG      host to agent      ``peer``, ``level``, ``line``: what ExaBGP logged
 STOPPING host to agent      ``timeout``: a planned stop; answer with PREPARED
-DEFINE   agent to host      ``definition``
+DEFINE   agent to host      ``definition``, ``fingerprint``: STATE names the definition by it
 REMOVE   agent to host      ``peer``
 COMMANDS agent to host      peer, epoch, whole command lines for that ExaBGP
 RESTART  agent to host      ``peer``, ``reason``

@@ -138,7 +138,7 @@ async def test_only_differences_are_told_to_the_host(rig: Rig) -> None:
         host.say(message(Kind.GONE, peer=OTHER.address))
         await until(lambda: Kind.DEFINE in host.kinds())
         assert [frame.body for frame in host.asked()][1:] == [
-            {"peer": OTHER.address}, {"definition": OTHER.to_json()},
+            {"peer": OTHER.address}, {"definition": OTHER.to_json(), "fingerprint": OTHER.fingerprint},
         ]  # fmt: skip
 
 

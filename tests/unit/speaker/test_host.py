@@ -155,6 +155,20 @@ async def test_peer_that_must_stay_down_shows_its_problem_and_is_kept_for_the_ne
             assert state.body["process"] == "stopped"
 
 
+async def test_an_agent_of_a_release_that_reckons_fingerprints_otherwise_knows_its_peer_again(tmp_path: Path) -> None:
+    save(tmp_path / "peers.json", [DOWN])
+    async with hosting(tmp_path) as settings, calling(settings) as caller:
+        caller.hello()
+        first = await caller.hear(Kind.STATE)
+        assert first.body["fingerprint"] == DOWN.fingerprint
+        caller.say(message(Kind.DEFINE, definition=DOWN.to_json(), fingerprint="another"))
+        again = await caller.hear(Kind.STATE)
+        assert again.body == {**first.body, "fingerprint": "another"}, "nothing else has changed"
+    async with hosting(tmp_path) as settings, calling(settings) as caller:
+        caller.hello()
+        assert (await caller.hear(Kind.STATE)).body["fingerprint"] == DOWN.fingerprint
+
+
 async def test_removed_peer_is_gone_from_the_file_too(settings: Settings) -> None:
     async with calling(settings) as caller:
         caller.hello()
