@@ -13,6 +13,8 @@ has one peer and a supervisor:
   ExaBGP send all it has once more.
 - A long UPDATE of IPv4 prefixes is read and told in one go (:class:`Many`), not prefix by prefix: what is said of them
   is the same, at a tenth of the time and without an object for each.
+- A route of a command is taken as it is, not copied down to the last string first (:func:`_with_our_next_hop`): that
+  copy is for the next peer, and is two thirds of the time that announcing takes.
 - A message with a broken frame ends the session with its NOTIFICATION. As shipped, telling the API of it first fails,
   and the session ends without a word.
 - A closed socket leaves the poller. As shipped it stays, ``poll`` returns at once for ever, and the loop defends itself
@@ -24,6 +26,7 @@ has one peer and a supervisor:
 from __future__ import annotations
 
 import contextlib
+import copy
 import ctypes
 import os
 import select
@@ -40,7 +43,8 @@ from exabgp.bgp import timer
 from exabgp.bgp.fsm import FSM
 from exabgp.bgp.message import Action, Message, Notify, Update
 from exabgp.bgp.message.open.capability import REFRESH, Capability, Negotiated
-from exabgp.bgp.message.update.attribute import Attribute, Attributes
+from exabgp.bgp.message.update.attribute import Attribute, Attributes, NextHop
+from exabgp.bgp.neighbor import Neighbor
 from exabgp.protocol.family import AFI, SAFI, Family
 from exabgp.protocol.ip import NoNextHop
 from exabgp.reactor import delay, loop
@@ -48,6 +52,7 @@ from exabgp.reactor.api.processes import Processes
 from exabgp.reactor.interrupt import Signal
 from exabgp.reactor.loop import Reactor
 from exabgp.reactor.peer import Peer
+from exabgp.rib.change import Change
 
 TESTED: Final = "5.0.15"
 PR_SET_PDEATHSIG: Final = 1
@@ -146,6 +151,28 @@ def _read_update(data: bytes, direction: int, negotiated: Negotiated) -> Message
     return update
 
 
+_with_next_hop: tuple[Attributes, Attributes] | None = None
+
+
+def _with_our_next_hop(neighbor: Neighbor, change: Change) -> Change:
+    """In place of Neighbor.remove_self: ``next-hop self`` becomes the address.
+
+    The prefixes of one command share their attributes, here as before.
+    """
+    global _with_next_hop  # noqa: PLW0603 - of the command that is being read; there is one at a time
+    if not change.nlri.nexthop.SELF:
+        return change
+    shared, ours = change.attributes, neighbor.ip_self(change.nlri.afi)
+    change.nlri.nexthop = ours
+    if Attribute.CODE.NEXT_HOP in shared:
+        if _with_next_hop is None or _with_next_hop[0] is not shared:
+            made = copy.copy(shared)
+            made[Attribute.CODE.NEXT_HOP] = NextHop(str(ours), ours.pack())
+            _with_next_hop = shared, made
+        change.attributes = _with_next_hop[1]
+    return change
+
+
 def _told_when_sent(*_: object) -> None:
     """In place of Processes.notification: the agent hears of it with the NOTIFICATION that goes out."""
 
@@ -188,6 +215,7 @@ def run() -> int:
     if (version := metadata.version("exabgp")) != TESTED:
         print(f"ExaBGP is {version}; what this program relies on was tested with {TESTED}", flush=True)  # noqa: T201 - the supervisor reads it
     Update.unpack_message = staticmethod(_read_update)
+    Neighbor.remove_self = _with_our_next_hop
     Processes.notification = _told_when_sent
     loop.Signal, loop.Peer, server.Reactor = NudgedSignal, OnePeer, OnePeerReactor
     timer.time = delay.time = SteadyClock

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import importlib.util
 import struct
+from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
 
 import pytest
 from exabgp.bgp.message import Notify, Update
 from exabgp.bgp.message.direction import Direction
+from exabgp.bgp.neighbor import Neighbor
+from exabgp.configuration.configuration import Configuration
 from exabgp.environment import getenv
 from exabgp.logger import log
 from exabgp.protocol.family import AFI, SAFI
+from exabgp.protocol.ip import IP
 from exabgp.reactor.api.response.json import JSON
+from exabgp.rib.change import Change
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -79,6 +84,33 @@ def test_announced_prefixes_without_a_next_hop_are_told_so(launch: ModuleType) -
     data = body(b"", ATTRIBUTES[:-7], bytes.fromhex("1a0a800000") * 20)
     assert "no-nexthop" in str(told(launch._read_update, data, compact=True))
     assert told(launch._read_update, data, compact=True) == told(Update.unpack_message, data, compact=True)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "attributes next-hop self med 5 community [ 65000:1 65535:65281 ] nlri 10.0.0.0/26 10.0.1.0/26 10.0.2.0/26",
+        "attributes next-hop 10.0.0.9 as-path [ 64512 64512 ] nlri 10.0.0.0/26 10.0.1.0/26",
+        "attributes next-hop self nlri 2001:db8:1::/64 2001:db8:2::/64",
+    ],
+)
+def test_a_command_s_routes_are_what_they_are_as_shipped(launch: ModuleType, command: str) -> None:
+    neighbor = Neighbor()
+    neighbor["local-address"] = IP.create("2001:db8::1" if "2001" in command else "10.0.0.1")
+    neighbor["router-id"] = IP.create("10.0.0.1")
+
+    def seen(take: Callable[[Neighbor, Change], Change]) -> list[tuple[str, bytes, bytes, str, str]]:
+        configuration = Configuration([])
+        assert configuration.partial("static", command)
+        configuration.scope.to_context()
+        made = [take(neighbor, change) for change in configuration.scope.pop_routes()]
+        return [
+            (c.extensive(), c.index(), c.attributes.index(), str(c.nlri.nexthop), repr(dict(c.attributes)))
+            for c in made
+        ]
+
+    assert len(seen(Neighbor.remove_self)) > 1
+    assert seen(launch._with_our_next_hop) == seen(Neighbor.remove_self)
 
 
 def test_a_short_update_is_read_as_shipped(launch: ModuleType) -> None:
