@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from bgp_agent.core.importing import RANGE, Clear, ImportPolicy, OwnBlocks, refuse_path, refuse_prefix
 from bgp_agent.core.prefix import Address, Prefix, PrefixSet, covers, family_of, length_of, network
 from bgp_agent.core.rib import PeerTable, Rib
-from bgp_agent.core.selection import Candidate, Resolve, Selection, select
+from bgp_agent.core.selection import Candidate, Carrier, Resolve, Selection, always, select
 from bgp_agent.core.values import Path
 
 #: How many decisions are remembered before the memory is started anew: a bound, not a tuning knob.
@@ -40,7 +40,9 @@ class Learned:
     that no next hop resolves), :attr:`refused` the others with the reason.
     """
 
-    def __init__(self, rib: Rib, policy: ImportPolicy, resolve: Resolve, max_paths: int) -> None:
+    def __init__(
+        self, rib: Rib, policy: ImportPolicy, resolve: Resolve, max_paths: int, carrier: Carrier = always
+    ) -> None:
         self.rib = rib
         self.policy = policy
         self.max_paths = max_paths
@@ -49,6 +51,7 @@ class Learned:
         self.routes: dict[Prefix, Selection] = {}
         self.refused: dict[Prefix, str] = {}
         self._resolve = resolve
+        self._carrier = carrier
         self._candidates: dict[tuple[Path, bool, int], Candidate] = {}
         self._selections: dict[tuple[object, ...], Selection] = {}
         self._counted: dict[str, int] | None = None
@@ -103,7 +106,7 @@ class Learned:
             if len(self._selections) >= REMEMBERED:
                 self.forget_decisions()
             candidates = [self._candidate(t.paths[prefix], prefix in t.stale, prefix) for t in tables]
-            found = self._selections[key] = select(candidates, self._resolve, self.max_paths)
+            found = self._selections[key] = select(candidates, self._resolve, self.max_paths, self._carrier)
         return found
 
     def _candidate(self, path: Path, stale: bool, prefix: Prefix) -> Candidate:

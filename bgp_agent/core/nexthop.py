@@ -6,7 +6,8 @@ step is enough (RFC 4271 section 5.1.3 allows recursion; RFC 4291 for the famili
 either a link, and the next hop is itself the gateway, or the gateway to use.
 
 A link that is set down has lost its routes in the kernel, often without a message, so its routes do not count here even
-before a dump says so. A link that has only lost its carrier keeps them and still counts, as it does in the kernel.
+before a dump says so. A link that has only lost its carrier keeps them and still counts, as it does in the kernel; the
+answer says so, because the kernel goes on sending over it, and over an ECMP route's part of it, into the void.
 """
 
 from __future__ import annotations
@@ -48,12 +49,13 @@ class InterfaceAddress:
 class Resolution:
     """Where packets for a next hop go: ``hops`` (sorted), or none and the ``reason``.
 
-    ``on_link``: every hop is the next hop itself, no gateway between.
+    ``on_link``: every hop is the next hop itself, no gateway between. ``carrier``: their links have one, or none has.
     """
 
     hops: tuple[Hop, ...]
     reason: str
     on_link: bool = False
+    carrier: bool = True
 
 
 class NextHops:
@@ -270,10 +272,12 @@ class NextHops:
         on_link = all(hop.gateway == address for hop in hops)
         names = " and ".join(sorted({self.interface(hop.interface) for hop in hops}))
         words = f"on the link {names}" if on_link else f"by {_route_text(route)}, link {names}"
-        return Resolution(tuple(sorted(hops, key=lambda hop: (hop.interface, hop.gateway or b""))), words, on_link)
+        carrier = any(self._running(hop) for hop in hops)
+        ordered = tuple(sorted(hops, key=lambda hop: (hop.interface, hop.gateway or b"")))
+        return Resolution(ordered, words, on_link, carrier)
 
     def _usable(self, route: KernelRoute, address: Address) -> tuple[set[Hop], str | None]:
-        """The hops of a route that can be used now, or why there are none."""
+        """The hops of a route that can be used now, those with a carrier before others, or why there are none."""
         hops: set[Hop] = set()
         why = None
         if not isinstance(route.target, Unicast):
@@ -286,7 +290,10 @@ class NextHops:
                 why = f"{_route_text(route)}: the kernel marks its next hop dead"
             else:
                 hops.add(Hop(hop.interface, hop.gateway or address, hop.onlink))
-        return hops, why
+        return set(filter(self._running, hops)) or hops, why
+
+    def _running(self, hop: Hop) -> bool:
+        return self._links[hop.interface].running
 
     def _matches(self, address: Address) -> Iterable[KernelRoute]:
         """Routes that match, the one that the kernel would take first."""

@@ -98,7 +98,7 @@ class Router:
         self.peers: dict[str, Peer] = {}
         self.rib = Rib(settings.stale_time)
         self.own = Own(settings, self.peers, fib.state)
-        self.learned = Learned(self.rib, self._policy(), self._resolve, settings.max_paths)
+        self.learned = Learned(self.rib, self._policy(), self._resolve, settings.max_paths, self._carrier)
         self.revision = 0  # grows with everything that may change a route's or a block's state
         self.probing = True  # does anybody want to know of learned prefixes
         self.adopted: set[Prefix] = set()  # learned routes of an earlier run that nobody has judged yet
@@ -244,6 +244,9 @@ class Router:
     def _resolve(self, next_hop: Address) -> tuple[tuple[Hop, ...], str]:
         answer = self.next_hops.resolve(next_hop)
         return answer.hops, answer.reason
+
+    def _carrier(self, next_hop: Address) -> bool:
+        return self.next_hops.resolve(next_hop).carrier
 
     def _guard_sessions(self) -> None:
         """A host route to each peer that is not on-link, so that nothing learned can capture the session to it."""

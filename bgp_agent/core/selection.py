@@ -1,9 +1,10 @@
 """Best paths: which of the peers' offers for a prefix forward its packets (RFC 4271 section 9.1.2.2).
 
-Candidates are compared by, in this order: is the session alive (a stale path loses to any live one), local
-preference, length of the AS path, origin, MED among paths of one neighbouring AS, external before internal. What is
-still equal after that is used together, as ECMP, up to ``kernel.max_paths`` next hops; the lowest peer address names
-the best of them. Paths whose next hop does not resolve take no part.
+Candidates are compared by, in this order: is the session alive (a stale path loses to any live one), has the link to
+the next hop a carrier (the kernel would send into the void until the hold time ends the session), local preference,
+length of the AS path, origin, MED among paths of one neighbouring AS, external before internal. What is still equal
+after that is used together, as ECMP, up to ``kernel.max_paths`` next hops; the lowest peer address names the best of
+them. Paths whose next hop does not resolve take no part.
 """
 
 from __future__ import annotations
@@ -17,6 +18,13 @@ from bgp_agent.core.values import Hop, Path, Unicast
 
 Resolve: TypeAlias = Callable[[Address], "tuple[tuple[Hop, ...], str]"]
 """A next hop to its hops, or to no hops and the reason."""
+Carrier: TypeAlias = Callable[[Address], bool]
+"""Is there a carrier on the way to a next hop that resolves."""
+
+
+def always(_next_hop: Address) -> bool:
+    """There is one, or nobody looks."""
+    return True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,10 +58,10 @@ class Selection:
         return (self.used or tuple(c.path for c in self.candidates))[0]
 
 
-def _rank(candidate: Candidate) -> tuple[bool, int, int, int]:
+def _rank(candidate: Candidate) -> tuple[int, int, int]:
     path = candidate.path
     preference = path.local_preference if candidate.internal and path.local_preference is not None else 100
-    return (candidate.stale, -preference, len(path.as_path), path.origin)
+    return (-preference, len(path.as_path), path.origin)
 
 
 def _peer_order(candidate: Candidate) -> tuple[int, Address]:
@@ -72,7 +80,7 @@ def _lowest_med(candidates: Sequence[Candidate]) -> list[Candidate]:
     ]  # fmt: skip
 
 
-def select(candidates: Sequence[Candidate], resolve: Resolve, max_paths: int) -> Selection:
+def select(candidates: Sequence[Candidate], resolve: Resolve, max_paths: int, carrier: Carrier = always) -> Selection:
     """Decide among one prefix's candidates (at least one, in any order)."""
     kept = tuple(sorted(candidates, key=_peer_order))
     welcome = [c for c in kept if c.refused is None]
@@ -83,12 +91,14 @@ def select(candidates: Sequence[Candidate], resolve: Resolve, max_paths: int) ->
     if not able:
         reason = _together(welcome, lambda c: f"the next hop {_hop_text(c)}does not resolve: {resolved[c][1]}")
         return Selection(kept, (), None, f"waiting: {reason}")
-    first = min(map(_rank, able))
-    equal = _lowest_med([c for c in able if _rank(c) == first])
+    dark = [c for c in able if c.path.next_hop and not carrier(c.path.next_hop)]
+    ranks = {c: (c.stale, c in dark, *_rank(c)) for c in able}
+    first = min(ranks.values())
+    equal = _lowest_med([c for c in able if ranks[c] == first])
     equal = [c for c in equal if not c.internal] or equal
     hops = sorted({hop for c in equal for hop in resolved[c][0]})[:max_paths]
     used = [c for c in equal if not set(resolved[c][0]).isdisjoint(hops)]
-    words = _words(used, len(equal) - len(used), len(kept) - len(equal))
+    words = _words(used, len(equal) - len(used), len(kept) - len(equal)) + _dark_words(dark)
     return Selection(kept, tuple(c.path for c in used), Unicast(tuple(hops)), words, stale=used[0].stale)
 
 
@@ -102,6 +112,11 @@ def _together(candidates: Sequence[Candidate], reason: Callable[[Candidate], str
     if len(set(reasons.values())) == 1:
         return next(iter(reasons.values()))
     return "; ".join(f"{peer}: {words}" for peer, words in reasons.items())
+
+
+def _dark_words(dark: Sequence[Candidate]) -> str:
+    hops = sorted({c.path.next_hop for c in dark if c.path.next_hop})
+    return f"; no carrier on the way to {' and '.join(map(address_text, hops))}" if hops else ""
 
 
 def _words(used: Sequence[Candidate], cut: int, others: int) -> str:

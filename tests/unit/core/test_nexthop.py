@@ -98,10 +98,22 @@ def test_a_link_that_is_down_does_not_count_even_before_its_routes_are_known_to_
     assert next_hops.resolve(PEER).reason.endswith("the link with index 2 is gone")
 
 
-def test_a_link_that_lost_its_carrier_still_counts_as_it_does_in_the_kernel() -> None:
+def test_a_link_that_lost_its_carrier_still_counts_as_it_does_in_the_kernel_and_that_is_told() -> None:
     next_hops = node(SUBNET)
+    assert next_hops.resolve(PEER).carrier
     next_hops.link(links(running=False)[1])
+    assert next_hops.take_changes() == {PEER}
     assert hops(next_hops, PEER) == (Hop(ETH0, PEER),)
+    assert not next_hops.resolve(PEER).carrier
+
+
+def test_of_several_next_hops_those_with_a_carrier_answer() -> None:
+    default = route("0.0.0.0/0", via((ETH0, "10.42.1.1"), (ETH1, "10.42.2.1")), 100, 16)
+    next_hops = node(SUBNET, SUBNET1, default)
+    assert len(hops(next_hops, FAR)) == 2
+    next_hops.link(links(running=False)[1])
+    assert hops(next_hops, FAR) == (Hop(ETH1, OTHER),)
+    assert next_hops.resolve(FAR).carrier
 
 
 def test_when_the_best_route_is_down_the_next_one_answers() -> None:

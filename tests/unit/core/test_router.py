@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bgp_agent.core.blocks import LET_GO, Phase
-from bgp_agent.core.nexthop import InterfaceAddress
+from bgp_agent.core.nexthop import InterfaceAddress, Link
 from bgp_agent.core.prefix import Family, Prefix, PrefixSet, host, parse_address, prefix_text
 from bgp_agent.core.router import ONE_BY_ONE, Change
 from bgp_agent.core.seen import KernelRoute
@@ -362,6 +362,25 @@ def test_an_address_that_is_no_longer_in_use_here_may_be_borrowed() -> None:
     node.router.on_kernel({p("192.168.1.8/32")})
     node.settle()
     assert "192.168.1.8/32" not in node.routes()
+
+
+def test_of_two_next_hops_one_loses_its_carrier_and_is_left_out_in_place_until_it_has_one() -> None:
+    node = Node()
+    node.next_hops.link(Link(3, "eth1", up=True, running=True, mtu=1500))
+    node.next_hops.address(InterfaceAddress(3, parse_address("10.43.1.4"), 24))
+    node.next_hops.new(KernelRoute(254, p("10.43.1.0/24"), 0, 2, Unicast((Hop(3, None),))))
+    node.up()
+    node.told(OTHER, by=RS0, hop="10.42.1.7")
+    node.told(OTHER, by=RS1, hop="10.43.1.7")
+    one, two = Hop(2, parse_address("10.42.1.7")), Hop(3, parse_address("10.43.1.7"))
+    assert node.routes() == {OTHER: Unicast((one, two))}
+    for running, left in ((False, (one,)), (True, (one, two))):
+        node.written.clear()
+        node.next_hops.link(Link(3, "eth1", up=True, running=running, mtu=1500))
+        node.router.on_links(node.next_hops.take_changes())
+        node.settle()
+        assert node.routes() == {OTHER: Unicast(left)}
+        assert node.written == [("replace", OTHER)]
 
 
 def test_a_next_hop_that_does_not_resolve_waits_and_is_installed_when_it_does() -> None:

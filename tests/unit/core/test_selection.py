@@ -116,6 +116,20 @@ def test_when_every_path_is_refused_each_peers_reason_is_told() -> None:
     assert two.best.peer == A
 
 
+def test_a_next_hop_without_a_carrier_serves_only_where_there_is_no_other() -> None:
+    dark, lit = offer(A, "10.42.1.5", as_path=(1,)), offer(B, "10.42.1.6", as_path=(1, 2))
+
+    def decided(*offers: Candidate) -> Selection:
+        return select(offers, resolve, 8, lambda hop: hop != parse_address("10.42.1.5"))
+
+    assert decided(dark, lit).used == (lit.path,)
+    assert decided(dark, lit).reason == f"learned from {B}, better than 1 other; no carrier on the way to 10.42.1.5"
+    assert decided(dark).used == (dark.path,)
+    assert decided(dark).reason == f"learned from {A}; no carrier on the way to 10.42.1.5"
+    stale = offer(B, "10.42.1.6", stale=True)
+    assert decided(dark, stale).used == (dark.path,), "a lost session says less than a lost carrier"
+
+
 def test_next_hops_that_do_not_resolve_are_waited_for() -> None:
     made = decide(offer(A, "10.99.0.1"), offer(B, refused="no"))
     assert made.target is None

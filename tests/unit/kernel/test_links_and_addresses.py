@@ -81,7 +81,7 @@ class Event:
     fates: dict[str, tuple[Fate, ...]]  # family -> in the order of KINDS
     waits: dict[str, str]  # family -> the kinds that cannot be put back before it is undone
     because: str = ""  # of their reason
-    cuts_off: bool = True  # is the gateway on eth0 out of reach meanwhile
+    cuts_off: bool = True  # is the gateway on eth0 out of reach meanwhile, or without a carrier
     sign: str = ""  # in `ip link show eth0`
 
 
@@ -105,7 +105,7 @@ EVENTS: Final = {
     ),
     "the carrier is lost": Event(
         ("there link set g0 down",), ("there link set g0 up",),
-        {"ipv4": (STAYS,) * 5, "ipv6": (STAYS,) * 5}, {"ipv4": "", "ipv6": ""}, cuts_off=False,
+        {"ipv4": (STAYS,) * 5, "ipv6": (STAYS,) * 5}, {"ipv4": "", "ipv6": ""},
         sign="NO-CARRIER",
     ),
     "the link is deleted": Event(
