@@ -31,6 +31,8 @@ _operation: Final = tuple.__new__  # a NamedTuple's own constructor costs three 
 FIRST_RETRY: Final = 0.5  # seconds; doubles at each failure
 ROUND: Final = 4096  # operations; more at once only cost memory, and the first ones time
 LONGEST_RETRY: Final = 30.0  # seconds
+#: By these the kernel refuses a unicast route for its next hop: the fault of whoever told it, and of that route alone.
+_NEXT_HOP: Final = frozenset({errno.EINVAL, errno.ENETUNREACH, errno.EHOSTUNREACH})
 
 
 class Verb(Enum):
@@ -60,11 +62,12 @@ class Failure(NamedTuple):
 
 @dataclass(slots=True)
 class _Retry:
-    """A failed operation that waits. ``at``: monotonic seconds."""
+    """A failed operation that waits. ``at``: monotonic seconds. ``next_hop``: that is what the kernel refused."""
 
     at: float
     delay: float
     words: str
+    next_hop: bool
 
 
 def _link_number(index: int) -> str:
@@ -377,7 +380,8 @@ class Fib:
             self.suspicious = True  # the dump tells who stands there
         before = self._retries.get(prefix)
         delay = min(before.delay * 2, LONGEST_RETRY) if before else FIRST_RETRY
-        self._retries[prefix] = _Retry(now + delay, delay, failure.words)
+        next_hop = failure.errno in _NEXT_HOP and isinstance(operation.target, Unicast)
+        self._retries[prefix] = _Retry(now + delay, delay, failure.words, next_hop)
         if self._next_retry is None or now + delay < self._next_retry:
             self._next_retry = now + delay
 
@@ -420,14 +424,21 @@ class Fib:
 
     @property
     def writable(self) -> int:
-        """Those of the :attr:`pending` prefixes that could be written now: no link that is down stands in their way."""
-        return len((self._due.keys() | self._retries.keys()) - self._blocked.keys()) if self.install else 0
+        """Those of the :attr:`pending` prefixes with neither a link that is down nor a next hop that is refused."""
+        return len(self._writable()) if self.install else 0
+
+    def _writable(self) -> dict[Prefix, None]:
+        unable = self._blocked.keys() | {prefix for prefix, retry in self._retries.items() if retry.next_hop}
+        return {prefix: None for prefix in (*self._retries, *self._due) if prefix not in unable}
 
     def waiting(self) -> str | None:
-        """Why the first of the :attr:`pending` prefixes waits, in one sentence; None when nothing waits."""
+        """Why the first of the :attr:`pending` prefixes waits, in one sentence; None when nothing waits.
+
+        One that is :attr:`writable` comes first.
+        """
         if not self.pending:
             return None
-        prefix = next(iter(self._retries or self._due or self._blocked))
+        prefix = next(iter(self._writable() or self._retries or self._due or self._blocked))
         return f"{prefix_text(prefix)}: {self._why_unwritten(prefix)}"
 
     def in_kernel(self) -> Mapping[Prefix, Target]:

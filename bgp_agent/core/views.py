@@ -172,6 +172,6 @@ def readiness(router: Router) -> tuple[bool, str]:
     for family in sorted({family_of(p) for p in own.table.blocks}, key=lambda f: f.value):
         if not own.forwarding[family]:
             return False, f"{family.value} forwarding is off"
-    if router.fib.writable:  # what waits for a link is the link's fault, and shown by its routes
+    if router.fib.writable:  # what waits for a link or a next hop is no fault of the node, and shown by its routes
         return False, f"{router.fib.writable} routes wait to be written to the kernel, such as {router.fib.waiting()}"
     return True, mode(router)[1]

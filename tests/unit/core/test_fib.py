@@ -65,6 +65,20 @@ def test_what_waits_says_why() -> None:
     assert fib.waiting() == "192.168.2.0/26: it needs CAP_NET_ADMIN"
 
 
+def test_a_next_hop_that_the_kernel_refuses_is_waited_for_and_nothing_that_could_be_written() -> None:
+    fib = ready()
+    fib.want_many([(P, VIA_A), (Q, Blackhole())])
+    wrong = Failure(errno.EINVAL, "invalid gateway")
+    flush(fib, {0: wrong, 1: wrong})
+    assert (fib.pending, fib.writable) == (2, 1), "a blackhole has no next hop"
+    assert fib.waiting() == "192.168.3.0/26: invalid gateway"
+    fib.want(Q, None)
+    assert (fib.pending, fib.writable) == (1, 0)
+    assert fib.waiting() == "192.168.2.0/26: invalid gateway"
+    fib.want(P, VIA_B)
+    assert fib.writable == 1, "another next hop has its chance"
+
+
 def test_a_route_that_stands_as_wanted_is_not_written_again() -> None:
     fib = ready(ours(P, VIA_A))
     fib.want(P, Unicast(VIA_A.hops))

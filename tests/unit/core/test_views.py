@@ -270,6 +270,16 @@ def test_routes_that_wait_for_a_next_hop_and_foreign_ones_do_not_unready() -> No
     assert views.readiness(node.router)[0]
 
 
+def test_a_route_that_the_kernel_refuses_for_its_next_hop_does_not_unready() -> None:
+    """Or one router that tells nonsense would unready every node."""
+    node = ready_node()
+    node.unwritable = {p(OTHER)}
+    node.told(OTHER)
+    assert route(node, OTHER).state is RouteState.PENDING
+    assert route(node, OTHER).reason.endswith("the kernel refuses it: EINVAL")
+    assert views.readiness(node.router)[0]
+
+
 def test_a_problem_of_a_peer_is_its_reason() -> None:
     node = Node()
     node.hears(PeerProblem(RS0, "password_file /x is empty"))
