@@ -1,4 +1,4 @@
-"""The command line: ``azure-twin run``, ``status`` and ``route``."""
+"""The command line: ``azure-twin run``, ``status`` and ``route``; in containers also ``attach`` and ``instance``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from typing import Final, cast
 import msgspec
 
 from azure_twin import __version__
-from azure_twin.config import ConfigError, load
+from azure_twin.config import ConfigError, FabricConfig, load
 from azure_twin.core.errors import Json
 
 URL: Final = "http://127.0.0.1:9180"
@@ -39,6 +39,8 @@ def _main(argv: Sequence[str] | None) -> int:
     arguments = _parser().parse_args(argv)
     if arguments.command == "run":
         return _run(arguments)
+    if arguments.command in {"attach", "instance"}:
+        return _stay(arguments)
     try:
         if arguments.command == "status":
             return _status(arguments)
@@ -57,6 +59,14 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="bring the twin up and keep it up")
     run.add_argument("-c", "--config", type=Path, required=True, help="the YAML file")
     run.add_argument("--fresh", action="store_true", help="forget the state directory's journal first")
+    for name, argument, text in (
+        ("attach", "VM", "be the network of a VM in a container of its own"),
+        ("instance", "N", "be an instance of the Route Server in a container of its own"),
+    ):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("name", metavar=argument)
+        command.add_argument("--directory", type=Path, default=Path(FabricConfig().directory),
+                             help=f"shared with `azure-twin run` (default: {FabricConfig().directory})")  # fmt: skip
     for name, text in (("status", "what each instance holds, and who holds which lock"),
                        ("route", "what the fabric does with a packet")):  # fmt: skip
         command = commands.add_parser(name, help=text)
@@ -107,6 +117,29 @@ def _run(arguments: argparse.Namespace) -> int:
     except ExceptionGroup as several:  # something that runs for ever failed
         logging.getLogger("azure_twin").exception("the twin ends")
         sys.stderr.write(f"azure-twin: {'; '.join(str(each) for each in several.exceptions)}\n")
+        return 1
+    return 0
+
+
+def _stay(arguments: argparse.Namespace) -> int:
+    from azure_twin.containers.member import RefusedError, stay  # noqa: PLC0415
+    from azure_twin.containers.members import INSTANCE  # noqa: PLC0415
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    instance = arguments.command == "instance"
+    name = f"{INSTANCE}{arguments.name}" if instance else arguments.name
+
+    async def until_told() -> None:
+        task = asyncio.ensure_future(stay(name, arguments.directory, programs=instance))
+        for each in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(each, task.cancel)
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    try:
+        asyncio.run(until_told())
+    except (RefusedError, OSError) as error:
+        sys.stderr.write(f"azure-twin: {error}\n")
         return 1
     return 0
 

@@ -124,14 +124,15 @@ class VmConfig(_Strict):
 
 
 class FabricConfig(_Strict):
-    """``mode: namespaces`` builds the network.
+    """``mode: namespaces`` builds the network. ``containers``: it is wired to who comes to the socket in ``directory``.
 
     ``none`` serves ARM and IMDS alone. ``tag`` begins the namespaces' names.
     """
 
-    mode: Literal["namespaces", "none"] = "namespaces"
+    mode: Literal["namespaces", "containers", "none"] = "namespaces"
     tag: str = "twin"
     imds: bool = True
+    directory: str = "/run/azure-twin"
 
 
 class Config(_Strict):

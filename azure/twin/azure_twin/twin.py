@@ -19,6 +19,7 @@ from aiohttp import web
 from azure_twin import control as control_api
 from azure_twin.answers import RouteAnswers
 from azure_twin.config import Config
+from azure_twin.containers.members import INSTANCE, Members
 from azure_twin.core import login
 from azure_twin.core.arm import Arm
 from azure_twin.core.effective import PEERING
@@ -33,11 +34,12 @@ from azure_twin.core.messages import Request, Response, refusal
 from azure_twin.core.route_server import RouteServer, route_server
 from azure_twin.core.tokens import Tokens
 from azure_twin.fabric.fabric import IMDS, Attachment, Fabric
-from azure_twin.fabric.namespaces import listening_socket
+from azure_twin.fabric.namespaces import Namespace, listening_socket
 from azure_twin.http.server import Handler, bound, listen
 from azure_twin.journal import Journal, Offset
 from azure_twin.route_server.bird_text import Peer
 from azure_twin.route_server.instance import RouteServerInstance, Wanted
+from azure_twin.route_server.process import Launch, as_child
 from azure_twin.seed import seed
 
 log = logging.getLogger("azure_twin")
@@ -67,6 +69,7 @@ class Twin:
         self.silent: set[str] = set()
         self.birds: list[RouteServerInstance] = []
         self.fabric: Fabric | None = None
+        self.members: Members | None = None
         self.ready = asyncio.Event()
         self._version = -1
         self._peerings: set[str] | None = None
@@ -102,7 +105,7 @@ class Twin:
         try:
             with tempfile.TemporaryDirectory(prefix="azure-twin-") as directory:
                 async with asyncio.TaskGroup() as tasks:
-                    if self.config.fabric.mode == "namespaces":
+                    if self.config.fabric.mode != "none":
                         await self._build(tasks, Path(directory))
                     runners += await self._listen()
                     self._tick()
@@ -119,20 +122,23 @@ class Twin:
 
     async def _build(self, tasks: asyncio.TaskGroup, directory: Path) -> None:
         config = self.config.fabric
-        attachments = {
-            vm.name: Attachment(vm.namespace or f"{config.tag}-{vm.name}", vm.interface, made=vm.namespace is None)
-            for vm in self.config.vms
-        }
-        self.fabric = Fabric(config.tag, attachments, INSTANCES)
+        expected = {vm.name for vm in self.config.vms} | {f"{INSTANCE}{index}" for index in range(INSTANCES)}
+        if config.mode == "containers":
+            directory = Path(config.directory)
+            self.members = Members(directory, config.tag, expected, self._members_changed)
+            self.fabric = Fabric(config.tag, {}, {})
+        else:
+            self.fabric = Fabric(config.tag, *self._attachments())
         await self.fabric.build()
         for index in range(INSTANCES):
             self.birds.append(
                 RouteServerInstance(
                     str(index),
                     directory / f"rs{index}",
-                    self.fabric.instances[index].command(self.config.bird),
+                    self._launch(index),
                     self.settings.limits,
                     lambda routes, up, at=index: self._reported(at, routes, up=up),  # type: ignore[misc]
+                    bird=self.config.bird,
                     put_drops_session=self.settings.rules.bgp_put_drops_session,
                 )
             )
@@ -140,6 +146,47 @@ class Twin:
             tasks.create_task(each.run())
         self.fabric.applied = self._applied
         tasks.create_task(self.fabric.run())
+        if self.members is not None:
+            tasks.create_task(self.members.run(self.members.listening()))
+
+    def _attachments(self) -> tuple[dict[str, Attachment], dict[int, Attachment]]:
+        """Where the links end when all namespaces are here."""
+        tag = self.config.fabric.tag
+        vms = {
+            vm.name: Attachment(vm.namespace or f"{tag}-{vm.name}", vm.interface, made=vm.namespace is None)
+            for vm in self.config.vms
+        }
+        return vms, {index: Attachment(f"{tag}-rs{index}", "eth0", made=True) for index in range(INSTANCES)}
+
+    def _launch(self, index: int) -> Launch:
+        members, fabric = self.members, self.fabric
+        if members is not None:
+            return lambda argv: members.launch(index, argv)
+        assert fabric is not None  # noqa: S101  # built before
+        return as_child(Namespace(fabric.instances[index].namespace).command())
+
+    def _members_changed(self) -> None:
+        """A container came or went: its link goes with it."""
+        fabric, members = self.fabric, self.members
+        if fabric is None or members is None:
+            return
+        here = {name: (each.namespace.name, each.generation) for name, each in members.here.items()}
+        interfaces = {vm.name: vm.interface for vm in self.config.vms}
+        fabric.vms = {
+            name: Attachment(*here[name][:1], interface, made=False, generation=here[name][1])
+            for name, interface in interfaces.items()
+            if name in here
+        }
+        fabric.instances = {
+            index: Attachment(*here[name][:1], "eth0", made=False, generation=here[name][1])
+            for index in range(INSTANCES)
+            if (name := f"{INSTANCE}{index}") in here
+        }
+        for index, bird in enumerate(self.birds):
+            if index not in fabric.instances:
+                bird.away()
+        self._version = -1
+        self._settle()
 
     async def _listen(self) -> list[web.ServerRunner]:
         runners = []
@@ -337,7 +384,7 @@ class Twin:
             return
         peers = tuple(Peer(each.address, each.asn, each.etag) for each in server.peers)
         for index, address in enumerate(server.addresses):
-            running = self.orders[index] != "down"
+            running = self.orders[index] != "down" and self.fabric is not None and self.fabric.has_instance(index)
             self.birds[index].want(Wanted(address, server.gateway, peers, server.prefixes, running))
         found = {each.key for each in self.arm.effective.of_kind(PEERING)}
         if self._peerings is not None and found - self._peerings:  # a new VNet peering: soft reset to all (FAQ-2025)

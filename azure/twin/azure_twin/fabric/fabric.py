@@ -34,11 +34,16 @@ _SYSCTLS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """Where a link of the fabric ends. ``made``: the namespace is the twin's own, and goes with it."""
+    """Where a link of the fabric ends.
+
+    ``made``: the namespace is the twin's own, and goes with it. ``generation`` tells a container from the one of the
+    same name before it.
+    """
 
     namespace: str
     interface: str
     made: bool
+    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +60,15 @@ class Link:
 
 
 class Fabric:
-    """The namespaces, the links and the routes of one twin."""
+    """The namespaces, the links and the routes of one twin.
 
-    def __init__(self, tag: str, attachments: Mapping[str, Attachment], instances: int) -> None:
+    ``vms`` and ``instances`` say where the links end; in containers they change, and :meth:`want` follows.
+    """
+
+    def __init__(self, tag: str, vms: Mapping[str, Attachment], instances: Mapping[int, Attachment]) -> None:
         self.namespace = Namespace(f"{tag}-fabric")
-        self.instances = [Namespace(f"{tag}-rs{index}") for index in range(instances)]
-        self._attachments = attachments
+        self.vms = dict(vms)
+        self.instances = dict(instances)
         self._made: list[Namespace] = []
         self._batch = IpBatch(self.namespace)
         self._links: dict[str, Link] = {}
@@ -73,10 +81,10 @@ class Fabric:
 
     async def build(self) -> None:
         """Make the namespaces and what never changes in them."""
-        for each in (self.namespace, *self.instances):
+        for each in (self.namespace, *(Namespace(each.namespace) for each in self.instances.values())):
             await each.make()
             self._made.append(each)
-        for attachment in self._attachments.values():
+        for attachment in self.vms.values():
             namespace = Namespace(attachment.namespace)
             if not namespace.path.exists():
                 await namespace.make()
@@ -108,6 +116,11 @@ class Fabric:
         self.pending = True
         self._wake.set()
 
+    def has_instance(self, index: int) -> bool:
+        """Whether an instance of the Route Server has its link: only then can its BIRD bind its address."""
+        link = self._links.get(f"i{index}")
+        return link is not None and link.attachment == self.instances.get(index)
+
     async def run(self) -> None:
         """Carry out the newest plan, for ever."""
         while True:
@@ -130,16 +143,17 @@ class Fabric:
         tables = sorted({table for table, _ in self._routes})
         self._routes.clear()
         self._ruleset = ""
+        self._batch.close()
         await self.namespace.batch([f"route flush table {table}" for table in tables], force=True)
 
     async def _apply(self, plan: Plan) -> None:
-        wanted = {port.link: self._link(port) for port in plan.ports if port.vm in self._attachments}
+        wanted = {port.link: self._link(port) for port in plan.ports if port.vm in self.vms}
         if plan.server is not None:
             for index, address in enumerate(plan.server.addresses):
-                at = Attachment(self.instances[index].name, "eth0", made=True)
-                wanted[f"i{index}"] = Link(
-                    f"i{index}", at, (address,), plan.server.length, plan.server.gateway, "", None
-                )
+                if (at := self.instances.get(index)) is not None:
+                    wanted[f"i{index}"] = Link(
+                        f"i{index}", at, (address,), plan.server.length, plan.server.gateway, "", None
+                    )
         for name in [each for each in self._links if each not in wanted]:
             await self._cut(name)
         for name, link in wanted.items():
@@ -182,7 +196,7 @@ class Fabric:
     def _link(self, port: Port) -> Link:
         hardware = mac(port.nic)
         return Link(
-            port.link, self._attachments[port.vm], port.addresses, port.length, port.gateway,
+            port.link, self.vms[port.vm], port.addresses, port.length, port.gateway,
             ":".join(hardware[at : at + 2] for at in range(0, 12, 2)), FIRST + port.index,
         )  # fmt: skip
 
@@ -201,6 +215,7 @@ class Fabric:
         if link.name in self._links:
             await self._cut(link.name)
         await self.namespace.run("ip", "link", "delete", link.name, check=False)  # what a failed attempt left
+        self._batch.close()  # it remembers the number of the link that had this name before
         inside, at = Namespace(link.attachment.namespace), link.attachment.interface
         hardware = ["address", link.mac] if link.mac else []
         await self.namespace.run(

@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 
 NETNS: Final = Path("/run/netns")
 CLONE_NEWNET: Final = 0x40000000
+MS_BIND: Final = ctypes.c_ulong(4096)
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 T = TypeVar("T")
 
@@ -61,6 +62,22 @@ class Namespace:
         await run("ip", "netns", "delete", self.name, check=False)
         await run("ip", "netns", "add", self.name)
         await self.run("ip", "link", "set", "lo", "up")
+
+    async def adopt(self, file: int) -> None:
+        """Give this name to a namespace that somebody else made (an open file of it); an old one of the name goes."""
+        await self.delete()
+        self.path.touch()
+        if _LIBC.mount(f"/proc/self/fd/{file}".encode(), str(self.path).encode(), b"none", MS_BIND, None):
+            code = ctypes.get_errno()
+            self.path.unlink()
+            raise FabricError(f"{self.name}: not a namespace that can be used: {os.strerror(code)}")
+        await self.run("ip", "link", "set", "lo", "up")
+
+    async def links(self) -> list[str]:
+        """The links that are up in it, loopback apart."""
+        shown = await self.run("ip", "-o", "link", "show", "up")
+        names = [line.split(": ", 2)[1].partition("@")[0] for line in shown.splitlines()]
+        return [each for each in names if each != "lo"]
 
     async def delete(self) -> None:
         """Take it away, with every link in it."""

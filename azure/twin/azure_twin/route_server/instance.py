@@ -12,7 +12,7 @@ import fcntl
 import logging
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -23,6 +23,7 @@ from azure_twin.core.settings import Limits
 from azure_twin.route_server.bird_text import Peer, configuration, routes, states
 from azure_twin.route_server.birdc import Birdc, BirdError
 from azure_twin.route_server.mrt import MrtReader, State, Update
+from azure_twin.route_server.process import Launch, Process
 
 log = logging.getLogger("azure_twin.route_server")
 PIPE_SIZE: Final = 1 << 20  # bytes; BIRD would wait for a reader that is slower than this
@@ -51,8 +52,8 @@ class RouteServerInstance:
     """
 
     def __init__(
-        self, name: str, directory: Path, command: Sequence[str], limits: Limits,
-        report: Callable[[list[Learned], bool], None], *, put_drops_session: bool,
+        self, name: str, directory: Path, launch: Launch, limits: Limits,
+        report: Callable[[list[Learned], bool], None], *, bird: str = "bird", put_drops_session: bool,
     ) -> None:  # fmt: skip
         self.name = name
         self.limits = limits
@@ -60,11 +61,12 @@ class RouteServerInstance:
         self.notes: dict[str, str] = {}
         self.pending = False
         self._directory = directory
-        self._command = command
+        self._launch = launch
+        self._bird = bird
         self._report = report
         self._put_drops_session = put_drops_session
         self._wanted: Wanted | None = None
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Process | None = None
         self._birdc = Birdc(directory / "bird.ctl")
         self._written = ""
         self._etags: dict[str, str] = {}
@@ -90,6 +92,11 @@ class RouteServerInstance:
             self._wanted = wanted
             self.pending = True
             self._wake.set()
+
+    def away(self) -> None:
+        """Its container is gone: it does not run until :meth:`want` says so again."""
+        if self._wanted is not None:
+            self.want(replace(self._wanted, running=False))
 
     def refresh_all(self) -> None:
         """Ask every peer for its routes anew (RFC 2918), as creating a VNet peering does.
@@ -168,10 +175,8 @@ class RouteServerInstance:
         await self._stop()
         (self._directory / "bird.conf").write_text(self._text(wanted), encoding="utf-8")
         self._written = ""
-        self._process = await asyncio.create_subprocess_exec(
-            *self._command, "-f", "-c", str(self._directory / "bird.conf"), "-s", str(self._directory / "bird.ctl"),
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
+        conf, control = str(self._directory / "bird.conf"), str(self._directory / "bird.ctl")
+        self._process = await self._launch([self._bird, "-f", "-c", conf, "-s", control])
         deadline = asyncio.get_running_loop().time() + START_TIMEOUT
         while True:
             try:
@@ -179,8 +184,8 @@ class RouteServerInstance:
                 break
             except BirdError as error:
                 if self._process.returncode is not None:
-                    said = await self._process.stderr.read() if self._process.stderr else b""
-                    raise BirdError(f"bird ended at once: {said.decode('utf-8', 'replace').strip()[-500:]}") from error
+                    said = await self._process.last_words()
+                    raise BirdError(f"bird ended at once: {said.strip()[-500:]}") from error
                 if asyncio.get_running_loop().time() > deadline:
                     raise
                 await asyncio.sleep(0.01)
@@ -194,12 +199,12 @@ class RouteServerInstance:
             count.down()
         if process is None or process.returncode is not None:
             return
-        process.send_signal(signal.SIGTERM)
+        process.signal(signal.SIGTERM)
         try:
             async with asyncio.timeout(KILL_TIMEOUT):
                 await process.wait()
         except TimeoutError:
-            process.kill()
+            process.signal(signal.SIGKILL)
             await process.wait()
 
     async def _configure(self, wanted: Wanted) -> None:

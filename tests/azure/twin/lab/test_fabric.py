@@ -97,6 +97,21 @@ def test_two_nics_of_one_subnet_talk_through_the_fabric_too(cloud: Cloud) -> Non
     assert cloud.reaches("a", POD[OUTSIDE])
 
 
+def test_a_nic_that_gets_another_address_is_reached_there_and_its_routes_lead_there(cloud: Cloud) -> None:
+    nic = cloud.arm("GET", "networkInterfaces/b")
+    nic["properties"]["ipConfigurations"][0]["properties"]["privateIPAddress"] = "10.42.1.9"
+    cloud.arm("PUT", "networkInterfaces/b", nic)
+    cloud.settled()
+    assert cloud.reaches("a", "10.42.1.9")
+    assert not cloud.reaches("a", ADDRESSES["b"])
+    cloud.pod("b", POD[OUTSIDE])
+    put_route(cloud, "r", OUTSIDE, "10.42.1.9")
+    cloud.settled()
+    assert cloud.reaches("c", "10.42.1.9")
+    assert cloud.reaches("a", POD[OUTSIDE])
+    assert "ERROR" not in (cloud.folder / "twin.log").read_text()
+
+
 def test_azure_is_not_a_hop(cloud: Cloud) -> None:
     assert "1 received" in cloud.vm("a").run("ping", "-c1", "-W1", "-t", "1", ADDRESSES["c"])
 
