@@ -1,12 +1,14 @@
-"""The twin's numbers, measured on this machine: `lab/sandbox .venv/bin/python azure/twin/bench/bench.py`.
+"""The twin's numbers, measured on this machine: `lab/sandbox .venv/bin/python azure/twin/bench/bench.py [BUSY]`.
 
-ARM reads a second (one client connection, then eight), 400 routes written one by one, the time from an appliance's
-command to the kernel of the fabric (p50, p99), and resident memory without BIRD. Delays and throttling are off.
+400 routes written one by one, ARM reads a second (one connection, then eight), the time from a write's answer and from
+an appliance's command to the kernel of the fabric, and resident memory without BIRD. Delays and throttling are off.
+BUSY: so many processes that only burn processor time run beside it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import os
 import statistics
@@ -64,23 +66,46 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+class Reader(asyncio.Protocol):
+    """One connection that asks again as soon as it is answered; as light as can be, since it shares the machine."""
+
+    def __init__(self, request: bytes) -> None:
+        self.request = request
+        self.count = 0
+        self.transport = asyncio.Transport()
+        self._data = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Ask."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        transport.write(self.request)
+
+    def data_received(self, data: bytes) -> None:
+        """Count a whole answer and ask again."""
+        self._data += data
+        head, end, body = self._data.partition(b"\r\n\r\n")
+        if not end or len(body) < int(head.lower().partition(b"content-length: ")[2].split()[0]):
+            return
+        assert head.startswith(b"HTTP/1.1 200"), head
+        self._data = b""
+        self.count += 1
+        self.transport.write(self.request)
+
+
 async def reads(token: str, clients: int, pid: int, seconds: float = 3.0) -> tuple[float, float]:
     """Reads a second, and reads a second of the twin's own CPU time."""
-    url, count = f"{URL}{NETWORK}/routeTables/rt1/routes/r1?{VERSION}", 0
-    end = time.monotonic() + seconds
+    path = f"{NETWORK}/routeTables/rt1/routes/r1?{VERSION}"
+    request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+    loop = asyncio.get_running_loop()
     used = cpu_seconds(pid)
-
-    async def one(session: aiohttp.ClientSession) -> None:
-        nonlocal count
-        while time.monotonic() < end:
-            async with session.get(url) as answer:
-                assert answer.status == 200
-                await answer.read()
-            count += 1
-
-    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as session:
-        await asyncio.gather(*(one(session) for _ in range(clients)))
-    return count / seconds, count / (cpu_seconds(pid) - used)
+    readers = [(await loop.create_connection(lambda: Reader(request), "127.0.0.1", 9180))[1] for _ in range(clients)]
+    await asyncio.sleep(seconds)
+    count = sum(each.count for each in readers)
+    found = count / seconds, count / (cpu_seconds(pid) - used)
+    for each in readers:
+        each.transport.close()
+    return found
 
 
 async def writes(token: str, count: int = 400) -> float:
@@ -95,17 +120,35 @@ async def writes(token: str, count: int = 400) -> float:
     return time.monotonic() - start
 
 
-def fabric_latency(folder: Path, rounds: int = 60) -> list[float]:
-    """Milliseconds from `birdc enable` or `disable` of a route to the kernel of the fabric (`ip monitor`)."""
+class Monitor:
+    """`ip monitor route` in the fabric."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            ["ip", "netns", "exec", "twin-fabric", "stdbuf", "-oL", "ip", "monitor", "route"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def until(self, prefix: str, *, deleted: bool) -> None:
+        """Wait until the first NIC's table has the route, or has it no more."""
+        assert self._process.stdout
+        for line in self._process.stdout:
+            if prefix in line and "table 1000" in line and ("Deleted" in line) == deleted:
+                return
+
+    def close(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.wait()
+
+
+def bgp_latency(folder: Path, rounds: int = 60) -> list[float]:
+    """Milliseconds from `birdc enable` or `disable` of a route, `birdc` included, to the kernel of the fabric."""
     conf, control = folder / "bird.conf", folder / "bird.ctl"
     conf.write_text(BIRD)
     bird = subprocess.Popen(["ip", "netns", "exec", "twin-a", "bird", "-f", "-c", conf, "-s", control])
-    monitor = subprocess.Popen(
-        ["ip", "netns", "exec", "twin-fabric", "stdbuf", "-oL", "ip", "monitor", "route"],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert monitor.stdout
+    monitor = Monitor()
     try:
         while b'"prefix":"192.168.1.0/26"' not in json.dumps(get("/twin/status"), separators=(",", ":")).encode():
             time.sleep(0.1)
@@ -115,21 +158,62 @@ def fabric_latency(folder: Path, rounds: int = 60) -> list[float]:
             command = "disable" if number % 2 == 0 else "enable"
             start = time.monotonic()
             subprocess.run(["birdc", "-s", control, command, "pods"], check=True, capture_output=True)
-            while True:
-                line = monitor.stdout.readline()
-                if "192.168.1.0/26" in line and "table 1001" in line and ("Deleted" in line) == (command == "disable"):
-                    break
+            monitor.until("192.168.1.0/26", deleted=command == "disable")
             found.append((time.monotonic() - start) * 1000)
             time.sleep(0.1)
         return sorted(found)
     finally:
-        for each in (bird, monitor):
-            each.kill()
-            each.wait()
+        bird.kill()
+        bird.wait()
+        monitor.close()
+
+
+def write_latency(token: str, rounds: int = 60) -> list[float]:
+    """Milliseconds from the answer to a route's PUT or DELETE to the kernel of the fabric; 400 others are there."""
+    monitor = Monitor()
+    connection = http.client.HTTPConnection("127.0.0.1", 9180, timeout=5)
+    headers = {"Authorization": f"Bearer {token}"}
+    body = json.dumps({"properties": {"addressPrefix": "192.168.2.0/26", "nextHopType": "None"}})
+    found = []
+    try:
+        time.sleep(0.5)
+        for number in range(rounds):
+            made = number % 2 == 0
+            url = f"{NETWORK}/routeTables/rt1/routes/late?{VERSION}"
+            connection.request("PUT" if made else "DELETE", url, body if made else None, headers)
+            answer = connection.getresponse()
+            answer.read()
+            assert answer.status < 300
+            start = time.monotonic()
+            monitor.until("192.168.2.0/26", deleted=not made)
+            found.append((time.monotonic() - start) * 1000)
+            time.sleep(0.05)
+        return sorted(found)
+    finally:
+        monitor.close()
+        connection.close()
+
+
+def told(name: str, found: list[float]) -> None:
+    """One line of latencies."""
+    p99 = found[int(len(found) * 0.99)]
+    print(f"{name}: p50 {statistics.median(found):.0f} ms, p99 {p99:.0f} ms, max {found[-1]:.0f} ms")
 
 
 def main() -> None:
     """Measure and print."""
+    burning = ["setpriv", "--pdeathsig", "KILL", sys.executable, "-c", "while True: pass"]
+    others = [subprocess.Popen(burning) for _ in range(int(sys.argv[1]) if len(sys.argv) > 1 else 0)]
+    try:
+        measure()
+    finally:
+        for each in others:
+            each.kill()
+            each.wait()
+
+
+def measure() -> None:
+    """With whatever else runs."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         config = folder / "twin.yaml"
@@ -151,9 +235,8 @@ def main() -> None:
             for clients in (1, 8):
                 wall, own = asyncio.run(reads(token, clients, twin.pid))
                 print(f"ARM reads, {clients} clients: {wall:.0f}/s; {own:.0f} a second of the twin's CPU")
-            latencies = fabric_latency(folder)
-            print(f"learned or withdrawn, until in the fabric: p50 {statistics.median(latencies):.0f} ms, "
-                  f"max {latencies[-1]:.0f} ms")  # fmt: skip
+            told("written by ARM, from the answer until in the fabric", write_latency(token))
+            told("learned or withdrawn, until in the fabric", bgp_latency(folder))
             rss = next(line for line in Path(f"/proc/{twin.pid}/status").read_text().splitlines() if "VmRSS" in line)
             print(f"resident: {int(rss.split()[1]) / 1024:.0f} MiB")
         finally:

@@ -44,6 +44,13 @@ def net(prefix: str) -> ipaddress.IPv4Network:
     return ipaddress.IPv4Network(prefix)
 
 
+@lru_cache(maxsize=65536)
+def _place(prefix: str) -> tuple[int, int]:
+    """Where a prefix stands in a list."""
+    found = net(prefix)
+    return int(found.network_address), found.prefixlen
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One effective route. ``state`` is Active or Invalid."""
@@ -125,9 +132,16 @@ def _user(store: Store, table: Resource | None) -> Iterator[Row]:
     if table is None:
         return
     for each in store.children(table.id, ROUTE):
-        spec = each.spec(RouteSpec)
-        if ":" not in spec.address_prefix:
-            yield Row(spec.address_prefix, USER, spec.next_hop_type, spec.next_hops, name=each.name)
+        row = each.derived("row", _user_row)
+        if row is not None:
+            yield row
+
+
+def _user_row(route: Resource) -> Row | None:
+    spec = route.spec(RouteSpec)
+    if ":" in spec.address_prefix:
+        return None
+    return Row(spec.address_prefix, USER, spec.next_hop_type, spec.next_hops, name=route.name)
 
 
 def effective_routes(
@@ -164,7 +178,7 @@ def effective_routes(
                 best[prefix] = row
             elif overridden == "invalid":
                 beaten.append(row)
-    return [*sorted(best.values(), key=lambda row: (_ORDER[row.source], net(row.prefix))), *beaten]
+    return [*sorted(best.values(), key=lambda row: (_ORDER[row.source], _place(row.prefix))), *beaten]
 
 
 def lookup(rows: Iterable[Row], address: str) -> Row | None:

@@ -148,20 +148,29 @@ class Planner:
         local = [
             net(row.prefix) for row in rows if row.next_hop_type in {"VnetLocal", "VNetPeering"} and row.source != USER
         ]
+        hops = {hop for row in rows for hop in row.next_hops} & links.keys()
+        near = {hop for hop in hops if any(ipaddress.IPv4Address(hop) in each for each in local)}
+        same: dict[tuple[str, tuple[str, ...]], str] = {}  # many routes lead to few next hops
         for row in rows:
-            if row.state == "Active":
-                yield row.prefix, self._line(port, row, links, local)
+            if row.state != "Active":
+                continue
+            if row.source == BGP:  # by prefix, since the instances may hold different ones
+                yield row.prefix, self._line(port, row, links, near)
+                continue
+            line = same.get((row.next_hop_type, row.next_hops))
+            if line is None:
+                line = same[row.next_hop_type, row.next_hops] = self._line(port, row, links, near)
+            yield row.prefix, line
 
-    def _line(self, port: Port, row: Row, links: Mapping[str, str], local: list[ipaddress.IPv4Network]) -> str:
-        """One route: ``throw`` goes on to the host routes, ``blackhole`` is Azure's silence."""
+    def _line(self, port: Port, row: Row, links: Mapping[str, str], near: set[str]) -> str:
+        """One route: ``throw`` goes on to the host routes, ``blackhole`` is Azure's silence.
+
+        ``near``: the next hops that are NICs within reach.
+        """
         if row.next_hop_type in {"VnetLocal", "VNetPeering"}:
             return "throw"
         weights = self._weights(port, row)
-        usable = {
-            hop: weight
-            for hop, weight in weights.items()
-            if hop == VOID or (hop in links and any(ipaddress.IPv4Address(hop) in each for each in local))
-        }
+        usable = {hop: weight for hop, weight in weights.items() if hop == VOID or hop in near}
         if not usable.keys() - {VOID}:
             return "blackhole"
         hops = [(hop, usable.get(hop, weight)) for hop, weight in weights.items()]

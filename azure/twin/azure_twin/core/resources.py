@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
-from typing import Final, Literal, TypeVar
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import Final, Literal, Self, TypeVar, cast
 
 import msgspec
 
@@ -17,6 +18,7 @@ DELETING: Final = "Deleting"
 FAILED: Final = "Failed"
 
 SpecT = TypeVar("SpecT")
+T = TypeVar("T")
 
 
 def new_etag() -> str:
@@ -24,8 +26,11 @@ def new_etag() -> str:
     return f'W/"{uuid.uuid4()}"'
 
 
-class Resource(msgspec.Struct, frozen=True, kw_only=True):
-    """One ARM object. ``properties`` is what was PUT, checked, without Azure's read-only values."""
+class Resource(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+    """One ARM object. ``properties`` is what was PUT, checked, without Azure's read-only values.
+
+    Its name, key and typed properties are worked out once: a table's routes are looked at with each write of one.
+    """
 
     id: str
     kind: str
@@ -36,19 +41,30 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     tags: dict[str, str] = {}
     sku: Json = {}
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The last part of the id."""
         return ids.last(self.id)
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The id in the form for comparing."""
         return ids.key(self.id)
 
     def spec(self, kind: type[SpecT]) -> SpecT:
         """The properties as a typed value; they were checked when they came in."""
-        return msgspec.convert(self.properties, kind)
+        known: dict[object, SpecT] = self.__dict__.setdefault("known", {})
+        found = known.get(kind)
+        if found is None:
+            found = known[kind] = msgspec.convert(self.properties, kind)
+        return found
+
+    def derived(self, name: object, make: Callable[[Self], T]) -> T:
+        """What ``make`` gives for this resource, made once; ``name`` tells one thing that is made from another."""
+        known: dict[object, object] = self.__dict__.setdefault("known", {})
+        if name not in known:
+            known[name] = make(self)
+        return cast("T", known[name])
 
 
 class Change(msgspec.Struct, frozen=True, tag="resource"):
@@ -98,7 +114,8 @@ class Store:
         """The resources of a type directly under another."""
         wanted = kind.lower()
         for key in self._children.get(ids.key(parent_id), ()):
-            if (found := self._items[key]).kind.lower() == wanted:
+            found = self._items[key]
+            if found.kind == kind or found.kind.lower() == wanted:
                 yield found
 
     def of_kind(self, kind: str) -> Iterator[Resource]:

@@ -24,6 +24,7 @@ from azure_twin.fabric.ruleset import ruleset
 
 log = logging.getLogger("azure_twin.fabric")
 IMDS: Final = "169.254.169.254"
+REST: Final = 0.02  # seconds between two plans, at most
 _SYSCTLS: Final = (
     "net.ipv4.ip_forward=1", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.default.rp_filter=0",
     "net.ipv4.conf.all.send_redirects=0", "net.ipv4.conf.default.send_redirects=0",
@@ -122,10 +123,17 @@ class Fabric:
         return link is not None and link.attachment == self.instances.get(index)
 
     async def run(self) -> None:
-        """Carry out the newest plan, for ever."""
+        """Carry out the newest plan, for ever.
+
+        After each as long a rest as it took: whoever writes route after route does not pay a plan for each of them.
+        """
+        loop = asyncio.get_running_loop()
+        began = ended = loop.time()
         while True:
             await self._wake.wait()
+            await asyncio.sleep(min(REST, 2 * ended - began - loop.time()))
             self._wake.clear()
+            began = loop.time()
             plan = self._plan()
             try:
                 await self._apply(plan)
@@ -137,6 +145,7 @@ class Fabric:
                 continue
             self.pending = self._wake.is_set()
             self.applied()
+            ended = loop.time()
 
     async def _start_over(self) -> None:
         """What the kernel holds is not known any more: empty the tables, and write all of it again."""
@@ -163,7 +172,13 @@ class Fabric:
         if text != self._ruleset:
             await self.namespace.run("nft", "-f", "-", stdin=text)
             self._ruleset = text
-        await self._write(self._possible(plan.routes))
+        routes = plan.routes if self._has_all(wanted, plan) else self._possible(plan.routes)
+        await self._write(routes)
+
+    def _has_all(self, wanted: Mapping[str, Link], plan: Plan) -> bool:
+        """Whether each link that a route may name is there: then no route needs a look of its own."""
+        instances = len(plan.server.addresses) if plan.server is not None else 0
+        return wanted.keys() <= self._links.keys() and len(wanted) == len(plan.ports) + instances
 
     def _possible(self, routes: Routes) -> Routes:
         """Without routes over links that are not there.
@@ -184,12 +199,13 @@ class Fabric:
     async def _write(self, routes: Routes) -> None:
         """The difference to what was written, new before old within one batch."""
         lines = []
-        for (table, prefix), line in routes.items():
-            if self._routes.get((table, prefix)) != line:
+        held = self._routes
+        for key, line in routes.items():
+            if held.get(key) != line:
                 kind, rest = (line, "") if line in {"throw", "blackhole"} else ("", line)
-                lines.append(f"route replace {kind} {prefix} table {table} {rest}")
-        for table, prefix in self._routes.keys() - routes.keys():
-            lines.append(f"route delete {prefix} table {table}")
+                lines.append(f"route replace {kind} {key[1]} table {key[0]} {rest}")
+        if len(held) + len(lines) > len(routes):
+            lines += [f"route delete {prefix} table {table}" for table, prefix in held.keys() - routes.keys()]
         await self._batch.run(lines)
         self._routes = dict(routes)
 
