@@ -6,7 +6,6 @@ Requests in, the journal before the answer, and the shells told what should be.
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import logging
 import tempfile
 import time
@@ -221,8 +220,7 @@ class Twin:
             return Response(200, login.endpoints(request.base))
         now = self.now()
         ports = ports_of(self.arm.effective, self.settings.vm_nics)
-        not_before = min((each.not_before for each in self.imds.events.all), default=now)
-        return self.imds.handle(request, ports, now, email.utils.formatdate(not_before, usegmt=True))
+        return self.imds.handle(request, ports, now)
 
     def status(self) -> Json:
         """What each instance holds, who holds which lock, what the links are, what waits."""

@@ -7,6 +7,7 @@ second (20 for identity) from one VM. All values are strings.
 
 from __future__ import annotations
 
+import email.utils
 import ipaddress
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -53,7 +54,7 @@ class Event(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     status: str = "Scheduled"
     not_before: float = 0.0
 
-    def json(self, http_date: str) -> Json:
+    def json(self) -> Json:
         """As IMDS shows it."""
         return {
             "EventId": self.event_id,
@@ -61,7 +62,7 @@ class Event(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             "EventType": self.event_type,
             "ResourceType": "VirtualMachine",
             "Resources": self.resources,
-            "NotBefore": http_date if self.status == "Scheduled" else "",
+            "NotBefore": email.utils.formatdate(self.not_before, usegmt=True) if self.status == "Scheduled" else "",
             "Description": "",
             "EventSource": "Platform",
             "DurationInSeconds": self.duration,
@@ -128,14 +129,14 @@ class Imds:
         self.events = Events()
         self._rates: dict[tuple[str, str], tuple[float, int]] = {}
 
-    def handle(self, request: Request, ports: Sequence[Port], now: float, http_date: str = "") -> Response:
+    def handle(self, request: Request, ports: Sequence[Port], now: float) -> Response:
         """Answer one request under ``/metadata``."""
         try:
-            return self._handle(request, ports, now, http_date)
+            return self._handle(request, ports, now)
         except ArmError as error:
             return Response(error.status, {"error": error.code, "error_description": error.message}, error.headers)
 
-    def _handle(self, request: Request, ports: Sequence[Port], now: float, http_date: str) -> Response:
+    def _handle(self, request: Request, ports: Sequence[Port], now: float) -> Response:
         if request.headers.get("metadata", "").lower() != "true" or "x-forwarded-for" in request.headers:
             raise ArmError(400, "invalid_request", "Required metadata header not specified")
         path = request.path.rstrip("/").lower()
@@ -146,7 +147,7 @@ class Imds:
         if identity:
             return self._token(request, vm, now)
         if path == "/metadata/scheduledevents":
-            return self._events(request, now, http_date)
+            return self._events(request, now)
         if path.startswith("/metadata/instance"):
             self._version(request, INSTANCE_VERSIONS)
             return self._walk(self._instance(vm, port or _port_of(ports, vm)), path, request)
@@ -188,7 +189,7 @@ class Imds:
             )
         return Response(200, self.tokens.issue(chosen[0], resource, now))
 
-    def _events(self, request: Request, now: float, http_date: str) -> Response:
+    def _events(self, request: Request, now: float) -> Response:
         self._version(request, EVENT_VERSIONS)
         self.events.handle_timer(now)
         if request.method == "POST":
@@ -202,7 +203,7 @@ class Imds:
             200,
             {
                 "DocumentIncarnation": self.events.incarnation,
-                "Events": [each.json(http_date) for each in self.events.all],
+                "Events": [each.json() for each in self.events.all],
             },
         )
 

@@ -7,7 +7,6 @@ of the twin's own (HS256): clients treat an access token as opaque, only the twi
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 from typing import Final, TypeVar
@@ -24,14 +23,48 @@ MAX_TOKEN: Final = 16_384
 _HEADER: Final = {"alg": "HS256", "typ": "JWT", "kid": "azure-twin"}
 
 
+class Jwk(msgspec.Struct, frozen=True, kw_only=True):
+    """A public RSA key of an issuer, as its ``jwks`` document shows it (RFC 7517)."""
+
+    n: str
+    e: str
+    kid: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no RSA key, where it is configured."""
+        if self.modulus.bit_length() < 1024 or not 3 <= self.exponent < 1 << 32:
+            raise ValueError("n and e are not those of an RSA key (at least 1,024 bits)")
+
+    @property
+    def modulus(self) -> int:
+        """``n`` as a number."""
+        return int.from_bytes(decoded(self.n), "big")
+
+    @property
+    def exponent(self) -> int:
+        """``e`` as a number."""
+        return int.from_bytes(decoded(self.e), "big")
+
+
+class Federated(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A federated credential: whose tokens may be exchanged for one of the identity.
+
+    With the issuer's ``keys`` (``kubectl get --raw /openid/v1/jwks``) signatures are checked.
+    """
+
+    issuer: str
+    subject: str
+    audience: str = "api://AzureADTokenExchange"
+    keys: list[Jwk] = []
+
+
 class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A managed identity or an application with federated credentials."""
 
     name: str
     client_id: str
     object_id: str
-    #: ``{"issuer": ..., "subject": ...}`` of tokens that may be exchanged for one of this identity.
-    federated: list[dict[str, str]] = []
+    federated: list[Federated] = []
     #: Role names (built-in) or lists of actions, with the scope where each holds; default: Owner of the subscription.
     roles: list[Json] | None = None
 
@@ -133,10 +166,14 @@ class Tokens:
 def claims_of(token: str, kind: type[ClaimsT]) -> ClaimsT | None:
     """The claims of a JWT without a look at its signature; ``None`` for anything that is not one."""
     try:
-        middle = token.split(".")[1]
-        return msgspec.json.decode(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)), type=kind)
-    except (IndexError, ValueError, binascii.Error, msgspec.DecodeError):
+        return msgspec.json.decode(decoded(token.split(".")[1]), type=kind)
+    except (IndexError, ValueError, msgspec.DecodeError):
         return None
+
+
+def decoded(text: str) -> bytes:
+    """Base64url without padding (RFC 7515); raises :class:`ValueError`."""
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
 def _b64(data: bytes) -> str:

@@ -1,11 +1,11 @@
-"""IMDS: headers, versions, rates, tokens, scheduled events; and the token endpoint for federated workloads."""
+"""IMDS: headers, versions, rates, tokens, scheduled events."""
 
 from __future__ import annotations
 
 import base64
+import email.utils
 import json
 from collections.abc import Callable
-from urllib.parse import urlencode
 
 from azure_twin.core.messages import Request, Response
 
@@ -14,7 +14,7 @@ from tests.azure.twin.arm_client import Client, body
 TWO = """
 identities:
 - {name: one, client_id: c1, object_id: d1}
-- {name: two, client_id: c2, object_id: d2, federated: [{issuer: i, subject: s}]}
+- {name: two, client_id: c2, object_id: d2}
 """
 
 
@@ -103,6 +103,15 @@ def test_scheduled_events_are_announced_acknowledged_and_end(client: Client) -> 
     assert events()["Events"] == []
 
 
+def test_each_event_has_a_time_of_its_own(client: Client) -> None:
+    for notice in (60, 900):
+        order = {"event_type": "Freeze", "resources": ["node-a"], "notice": notice}
+        client.twin.serve(Request("POST", "/twin/events", {}, {}, json.dumps(order).encode()), control=True)
+    shown = body(imds(client, "scheduledevents", "2020-07-01"))["Events"]
+    times = [email.utils.parsedate_to_datetime(each["NotBefore"]).timestamp() for each in shown]  # type: ignore[attr-defined]  # JSON
+    assert times == [client.time + 60, client.time + 900]
+
+
 def test_an_event_that_nobody_acknowledges_starts_when_its_notice_is_over(client: Client) -> None:
     client.twin.serve(
         Request("POST", "/twin/events", {}, {}, b'{"event_type": "Freeze", "resources": ["node-b"]}'), control=True
@@ -113,34 +122,6 @@ def test_an_event_that_nobody_acknowledges_starts_when_its_notice_is_over(client
     client.time += 1
     client.twin.imds.events.handle_timer(client.time)
     assert client.twin.imds.events.all[0].status == "Started"
-
-
-def federated(client: Client, **claims: object) -> Response:
-    claims = {"iss": "i", "sub": "s", "aud": ["api://AzureADTokenExchange"], "exp": client.time + 60} | claims
-    parts = [base64.urlsafe_b64encode(json.dumps(each).encode()).rstrip(b"=").decode() for each in ({}, claims)]
-    form = {
-        "grant_type": "client_credentials",
-        "client_id": "c2",
-        "scope": "https://management.azure.com/.default",
-        "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
-        "client_assertion": ".".join([*parts, "x"]),
-    }
-    return client.twin.serve(
-        Request("POST", "/tenant/oauth2/v2.0/token", {}, {}, urlencode(form).encode()), control=False
-    )
-
-
-def test_a_federated_token_is_exchanged_when_issuer_subject_and_audience_fit(configured: Callable[..., Client]) -> None:
-    client = configured(extra=TWO)
-    answer = body(federated(client))
-    assert client.ask("GET", "routeTables/rt1", token=str(answer["access_token"])).status == 200
-    assert b"AADSTS700213" in federated(client, sub="other").encoded()
-    assert b"AADSTS700213" in federated(client, aud="other").encoded()
-    assert b"AADSTS700024" in federated(client, exp=1).encoded()
-    garbage = client.twin.serve(
-        Request("POST", "/t/oauth2/v2.0/token", {}, {}, b"\xff&grant_type=client_credentials"), control=False
-    )
-    assert garbage.status in {400, 401}
 
 
 def test_inside_the_fabric_there_is_no_twin_api(client: Client) -> None:
