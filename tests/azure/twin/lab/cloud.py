@@ -147,14 +147,14 @@ class Cloud:
 
     def bird(
         self, vm: str, prefixes: Iterable[str] = (), *, asn: int | None = None, extra: str = "", options: str = "",
-        wait: bool = True,
+        hops: str = "multihop", port: int = 179, wait: bool = True,
     ) -> None:  # fmt: skip
         """A real BIRD on a VM, peering with both instances as ``r0`` and ``r1``."""
         address, number = self.addresses[vm], asn or ASNS[vm]
         routes = "\n".join(f"route {prefix} blackhole;" for prefix in prefixes)
         peers = "\n".join(
             f"protocol bgp r{index} "
-            f"{{ local {address} as {number}; neighbor {each} as 65515; multihop; strict bind on; {options} "
+            f"{{ local {address} port {port} as {number}; neighbor {each} as 65515; {hops}; strict bind on; {options} "
             f"connect delay time 1; error wait time 1,1; "
             f"ipv4 {{ import all; export filter {{ if source != RTS_STATIC then reject; {extra} accept; }}; }}; }}"
             for index, each in enumerate(INSTANCES)

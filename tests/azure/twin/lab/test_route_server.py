@@ -102,6 +102,7 @@ def test_strangers_and_wrong_numbers_get_no_session(build: Callable[..., Cloud])
     cloud.bird("a", ["192.168.2.0/26"])
     wait_for("b hears that its number is wrong", lambda: "Bad peer AS" in cloud.birdc("b", "show protocols all r0"), 40)
     assert "Established" not in cloud.birdc("c", "show protocols r0")
+    assert "Received:" not in _log(cloud, "c")  # closed without a NOTIFICATION
     assert {prefix for prefix, _ in cloud.holds(0)} == {"192.168.2.0/26"}
 
 

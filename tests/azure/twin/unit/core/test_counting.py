@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from azure_twin.core.counting import PeerCount
+from azure_twin.core.settings import Limits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +16,10 @@ def test_the_whole_limit_at_once_is_taken_and_one_more_is_not() -> None:
     count = PeerCount(4000, 1.0)
     assert not count.update(prefixes(4000), [], 0.0)
     assert count.update(["192.168.0.0/24"], [], 0.5)
+
+
+def test_a_peer_has_4000_routes_unless_set_otherwise() -> None:
+    assert Limits().routes_per_peer == 4000
 
 
 def test_the_lab_at_the_limit_of_1000_is_dropped_at_501_re_advertised() -> None:

@@ -154,6 +154,71 @@ def test_the_subnet_must_be_route_servers_own_and_large_enough(configured: Calla
     assert code(answer) == "RouteServerSubnetUserDefinedRouteNotAllowed"
 
 
+def test_a_route_server_without_a_public_address_is_refused(client: Client) -> None:
+    subnet = {"id": f"{NET}/virtualNetworks/vnet1/subnets/RouteServerSubnet"}
+    answer = client.ask("PUT", "virtualHubs/rs1/ipConfigurations/Default", {"properties": {"subnet": subnet}})
+    assert (answer.status, code(answer)) == (400, "PublicIPAddressRequired")
+
+
+def test_the_route_servers_subnet_takes_no_security_group(client: Client) -> None:
+    subnet = {"addressPrefix": "10.42.0.0/26", "networkSecurityGroup": {"id": f"{NET}/networkSecurityGroups/x"}}
+    answer = client.ask("PUT", "virtualNetworks/vnet1/subnets/RouteServerSubnet", {"properties": subnet})
+    assert code(answer) == "RouteServerSubnetNetworkSecurityGroupNotAllowed"
+
+
+def test_taking_a_route_server_down_takes_as_long_as_setting_it_up(slow: Client) -> None:
+    assert slow.ask("DELETE", "virtualHubs/rs1/ipConfigurations/Default").status == 202
+    slow.settle(909)
+    assert slow.ask("GET", "virtualHubs/rs1/ipConfigurations/Default").status == 200
+    slow.settle(2)
+    assert slow.ask("GET", "virtualHubs/rs1/ipConfigurations/Default").status == 404
+
+
+def test_a_connection_takes_its_170_seconds_and_its_end_93(slow: Client) -> None:
+    peer(slow, "a")
+    slow.settle(169)
+    assert state(slow, "a") == "Updating"
+    slow.settle(2)
+    assert state(slow, "a") == "Succeeded"
+    assert slow.ask("DELETE", f"{CONNECTION}/a").status == 202
+    slow.settle(92)
+    assert state(slow, "a") == "Deleting"
+    slow.settle(2)
+    assert slow.ask("GET", f"{CONNECTION}/a").status == 404
+
+
+@pytest.mark.parametrize(
+    ("properties", "status"),
+    [
+        ({"hubRoutingPreference": "ASPath", "allowBranchToBranchTraffic": True}, 200),
+        ({"virtualRouterAutoScaleConfiguration": {"minCapacity": 50}}, 200),
+        ({"virtualRouterAutoScaleConfiguration": {"minCapacity": 1}}, 400),
+        ({"virtualRouterAutoScaleConfiguration": {"minCapacity": 51}}, 400),
+        ({"hubRoutingPreference": "Shortest"}, 400),
+    ],
+)
+def test_preference_and_capacity_are_checked_and_kept(
+    client: Client, properties: dict[str, object], status: int
+) -> None:
+    answer = client.ask("PUT", "virtualHubs/rs1", {"location": "westeurope", "properties": properties})
+    assert answer.status == status
+    shown = body(client.ask("GET", "virtualHubs/rs1"))
+    assert shown["kind"] == "RouteServer"
+    if status == 200:
+        assert properties.items() <= shown["properties"].items()  # type: ignore[attr-defined]  # JSON
+
+
+def test_learned_routes_are_a_long_running_query(slow: Client) -> None:
+    peer(slow, "a")
+    slow.settle(171)
+    answer = slow.ask("POST", f"{CONNECTION}/a/learnedRoutes")
+    assert answer.status == 202
+    place = answer.headers["Location"].split("localhost", 1)[1].split("?")[0]
+    assert slow.ask("GET", place).status == 202
+    slow.settle(3)
+    assert body(slow.ask("GET", place)) == {"RouteServiceRole_IN_0": [], "RouteServiceRole_IN_1": []}
+
+
 def test_a_second_route_server_in_a_vnet_is_refused(client: Client) -> None:
     client.ask("PUT", "virtualHubs/rs2", {"location": "westeurope", "properties": {}})
     answer = client.ask(

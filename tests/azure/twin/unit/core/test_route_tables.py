@@ -155,6 +155,24 @@ def test_a_table_holds_as_many_routes_as_its_limit(configured: Callable[..., Cli
     assert names(client) == ["r1", "r2"]
 
 
+def test_a_subscription_has_as_many_tables_as_its_limit(configured: Callable[..., Client]) -> None:
+    client = configured(extra="limits: {route_tables: 2}\n")
+    made = [client.ask("PUT", f"routeTables/t{number}", {"location": "westeurope"}) for number in (1, 2)]
+    assert [each.status for each in made] == [201, 400]  # one came with the file
+    assert code(made[1]) == "RouteTableCountLimitReached"
+
+
+def test_read_only_values_are_shown_and_those_without_effect_are_kept(client: Client) -> None:
+    table = {"location": "westeurope", "properties": {"disablePeeringRoute": "All", "subnets": [], "routes": []}}
+    assert client.ask("PUT", "routeTables/rt1", table).status == 200
+    shown = body(client.ask("GET", "routeTables/rt1"))
+    assert shown["properties"]["disablePeeringRoute"] == "All"  # type: ignore[index]  # JSON
+    assert str(shown["properties"]["subnets"][0]["id"]).endswith("/subnets/nodes")  # type: ignore[index]  # JSON
+    assert str(shown["etag"]).startswith('W/"')
+    route = body(client.put_route("r1", "192.168.1.0/26"))
+    assert route["properties"]["hasBgpOverride"] is False  # type: ignore[index]  # JSON
+
+
 def test_routes_that_make_no_sense_are_refused_with_the_reason(client: Client) -> None:
     assert code(client.put_route("r", "192.168.1.1/26")) == "InvalidCIDRNotation"
     assert code(client.put_route("r", "nonsense")) == "InvalidAddressPrefixFormat"

@@ -52,6 +52,14 @@ def test_a_blocked_peer_is_configured_to_lose_its_session() -> None:
     assert "route 10.42.0.0/16 blackhole;" in text
 
 
+def test_each_peer_has_azures_timers_and_no_graceful_restart_bfd_or_password() -> None:
+    text = configuration("10.42.0.4", "10.42.0.1", [Peer("10.42.1.4", 64512)], [], mrt="/m", log="/l")
+    assert "hold time 180; keepalive time 60;" in text
+    assert "graceful restart off; long lived graceful restart off;" in text
+    assert "bfd" not in text
+    assert "password" not in text
+
+
 @settings(deadline=None)
 @given(st.lists(st.text(max_size=60), max_size=20))
 def test_no_output_of_bird_brings_the_reader_down(lines: list[str]) -> None:
