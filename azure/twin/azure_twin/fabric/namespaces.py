@@ -58,10 +58,14 @@ class Namespace:
             await self.run("ip", *options, "-batch", "-", stdin="\n".join(lines) + "\n", check=not force)
 
     async def make(self) -> None:
-        """Make it, with loopback up; an old one of the same name goes first."""
+        """Make it, with loopback up; an old one of the same name goes first.
+
+        It forwards nothing, as a new VM does not: the kernel would take that from the host.
+        """
         await run("ip", "netns", "delete", self.name, check=False)
         await run("ip", "netns", "add", self.name)
         await self.run("ip", "link", "set", "lo", "up")
+        await self.run("sysctl", "-qw", "net.ipv4.ip_forward=0")
 
     async def adopt(self, file: int) -> None:
         """Give this name to a namespace that somebody else made (an open file of it); an old one of the name goes."""
