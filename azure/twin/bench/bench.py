@@ -11,6 +11,7 @@ import asyncio
 import http.client
 import json
 import os
+import socket
 import statistics
 import subprocess
 import sys
@@ -18,8 +19,6 @@ import tempfile
 import time
 import urllib.request
 from pathlib import Path
-
-import aiohttp
 
 SUBSCRIPTION = "/subscriptions/00000000-0000-0000-0000-000000000001"
 NETWORK = f"{SUBSCRIPTION}/resourceGroups/rg1/providers/Microsoft.Network"
@@ -108,16 +107,33 @@ async def reads(token: str, clients: int, pid: int, seconds: float = 3.0) -> tup
     return found
 
 
-async def writes(token: str, count: int = 400) -> float:
+def connected() -> http.client.HTTPConnection:
+    """A connection that sends what it has at once, as HTTP clients do."""
+    made = http.client.HTTPConnection("127.0.0.1", 9180, timeout=30)
+    made.connect()
+    made.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return made
+
+
+def write(connection: http.client.HTTPConnection, token: str, name: str, prefix: str | None) -> None:
+    """A route of the table, or without a prefix its end."""
+    body = json.dumps({"properties": {"addressPrefix": prefix, "nextHopType": "None"}}) if prefix else None
+    url = f"{NETWORK}/routeTables/rt1/routes/{name}?{VERSION}"
+    connection.request("PUT" if prefix else "DELETE", url, body, {"Authorization": f"Bearer {token}"})
+    answer = connection.getresponse()
+    said = answer.read()
+    assert answer.status < 300, said
+
+
+def writes(token: str, count: int = 400) -> float:
     """Seconds for so many routes, one after the other."""
+    connection = connected()
     start = time.monotonic()
-    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as session:
-        for number in range(count):
-            body = {"properties": {"addressPrefix": f"172.16.{number // 256}.{number % 256}/32", "nextHopType": "None"}}
-            url = f"{URL}{NETWORK}/routeTables/rt1/routes/r{number}?{VERSION}"
-            async with session.put(url, json=body) as answer:
-                assert answer.status < 300, await answer.text()
-    return time.monotonic() - start
+    for number in range(count):
+        write(connection, token, f"r{number}", f"172.16.{number // 256}.{number % 256}/32")
+    took = time.monotonic() - start
+    connection.close()
+    return took
 
 
 class Monitor:
@@ -171,19 +187,13 @@ def bgp_latency(folder: Path, rounds: int = 60) -> list[float]:
 def write_latency(token: str, rounds: int = 60) -> list[float]:
     """Milliseconds from the answer to a route's PUT or DELETE to the kernel of the fabric; 400 others are there."""
     monitor = Monitor()
-    connection = http.client.HTTPConnection("127.0.0.1", 9180, timeout=5)
-    headers = {"Authorization": f"Bearer {token}"}
-    body = json.dumps({"properties": {"addressPrefix": "192.168.2.0/26", "nextHopType": "None"}})
+    connection = connected()
     found = []
     try:
         time.sleep(0.5)
         for number in range(rounds):
             made = number % 2 == 0
-            url = f"{NETWORK}/routeTables/rt1/routes/late?{VERSION}"
-            connection.request("PUT" if made else "DELETE", url, body if made else None, headers)
-            answer = connection.getresponse()
-            answer.read()
-            assert answer.status < 300
+            write(connection, token, "late", "192.168.2.0/26" if made else None)
             start = time.monotonic()
             monitor.until("192.168.2.0/26", deleted=not made)
             found.append((time.monotonic() - start) * 1000)
@@ -230,7 +240,7 @@ def measure() -> None:
                     continue
             token = str(get("/metadata/identity/oauth2/token?api-version=2018-02-01&resource=x")["access_token"])
             before = cpu_seconds(twin.pid)
-            took = asyncio.run(writes(token))
+            took = writes(token)
             print(f"400 routes one by one: {took:.2f} s; {cpu_seconds(twin.pid) - before:.2f} s of the twin's CPU")
             for clients in (1, 8):
                 wall, own = asyncio.run(reads(token, clients, twin.pid))

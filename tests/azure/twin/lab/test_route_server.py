@@ -73,7 +73,8 @@ def test_no_advertise_is_withheld_but_programmed_and_no_export_is_reflected(clou
     cloud.bird("a", ["192.168.1.0/26", "192.168.2.0/26"], extra=(
         "if net = 192.168.1.0/26 then bgp_community.add((65535, 65282)); else bgp_community.add((65535, 65281));"
     ))  # fmt: skip
-    cloud.until("b has the second", lambda: "r0" in cloud.birdc("b", "show route 192.168.2.0/26"))
+    wait_for("b has the second", lambda: "r0" in cloud.birdc("b", "show route 192.168.2.0/26"))
+    cloud.until("the twin has heard of both", lambda: len(cloud.holds(0)) == 2)
     assert "r0" not in cloud.birdc("b", "show route 192.168.1.0/26")
     assert "via 10.42.1.4" in cloud.vm("fabric").run("ip", "route", "show", "table", "1002", "192.168.1.0/26")
 
