@@ -69,7 +69,8 @@ class Router:
     routes: dict[str, str | None] = field(default_factory=dict)
 
     def start(self) -> None:
-        """Start with what ``routes`` holds."""
+        """Start, or kill and start again, with what ``routes`` holds."""
+        self.bird.kill()
         self.bird.start(self._text())
 
     def tell(self, *prefixes: str) -> None:
@@ -115,6 +116,7 @@ class Crossroads:
         self.node = Node(network, plan, folder, installed_program())
         self.inside = self.node.inside
         self.world = network.add("world", forwarding=True)
+        self.world.sysctl("net.ipv6.conf.all.keep_addr_on_down", 1)
         self.inside.ip(f"address add {NODE}/32 dev lo")
         self.inside.ip(f"address add {NODE6}/128 dev lo")
         for side in SIDES.values():
@@ -143,6 +145,17 @@ class Crossroads:
         four, six = side.node
         self.inside.ip(f"address replace {four}/24 dev {side.link}")
         self.inside.ip(f"address replace {six}/64 dev {side.link} nodad")
+
+    def readdress(self) -> None:
+        """Give both links what they lack of their addresses, and the way back to the node."""
+        for side in SIDES.values():
+            self.address(side)
+            self.world.ip(f"route replace {NODE}/32 via {side.node[0]} table {side.asn}")
+
+    def carried(self) -> list[int]:
+        """How many packets the node has sent by each link."""
+        shown = (json.loads(self.inside.ip(f"-s -j link show {side.link}")) for side in SIDES.values())
+        return [int(link["stats64"]["tx"]["packets"]) for (link,) in shown]
 
     # --- the program -------------------------------------------------------------------------------------------------
     def configure(self, **changes: object) -> None:
@@ -176,9 +189,10 @@ class Crossroads:
         """Everything as it was, and converged."""
         self.configure()
         self.node.own(BLOCKS)
-        for side in SIDES.values():
-            self.address(side)
+        self.readdress()
         for router in self.routers.values():
+            if not router.bird.ask("show status"):
+                router.start()
             router.tell(*router.side.routes)
         self.wait()
 
