@@ -31,7 +31,7 @@ def lost(counts: list[Count]) -> dict[str, tuple[int, ...]]:
 def lead(roads: Crossroads, four: str, six: str, hops: set[str], hops6: set[str]) -> bool:
     """Do our routes for both prefixes have these gateways and no others."""
     routes = roads.routes()
-    return routes.get(four) == hops and routes.get(six) == hops6
+    return routes.get(four) == frozenset(hops) and routes.get(six) == frozenset(hops6)
 
 
 # --- next hops -------------------------------------------------------------------------------------------------------
