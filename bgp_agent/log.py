@@ -1,17 +1,14 @@
 """The log: one event for each change, for people or for programs, on standard error.
 
 Events of the agent and records of the libraries (asyncio, aiohttp) go the same way: masked, rate-limited, rendered,
-written. The log is never worth the agent: a reader that is gone, slow or out of space costs lines, which are counted
-and named when writing works again, and neither an exception nor a pause of the event loop beyond :data:`PATIENCE`.
+written. The log is never worth the agent: :mod:`bgp_agent.sink`.
 """
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import re
-import select
 import sys
 import time
 from collections import OrderedDict
@@ -21,8 +18,8 @@ from typing import Any, Final, TextIO
 import structlog
 from structlog.typing import EventDict, Processor
 
-PATIENCE: Final = 0.05
-"""Seconds to wait for a reader that is slow, once; while it stays slow there is no wait."""
+from bgp_agent.sink import Sink
+
 REPEAT: Final = 60.0
 """Seconds in which a warning that says the same is written once."""
 MAX_REMEMBERED: Final = 1000
@@ -30,7 +27,6 @@ MAX_VALUE: Final = 2000
 """Characters of one value."""
 
 _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-_ATOMIC: Final = select.PIPE_BUF  # bytes that a pipe that is ready takes without blocking (pipe (7))
 _SECRET_KEY: Final = re.compile(r"password|passwd|secret|token|authorization|md5.?key|api.?key", re.IGNORECASE)
 _SECRET_TEXT: Final = (
     (re.compile(r"(?<=://)[^/@\s]+@"), "***@"),
@@ -99,58 +95,6 @@ def set_level(level: str) -> None:
     """Change the level of the running process. Libraries speak from warning on, unless the level is debug."""
     logging.getLogger().setLevel(_LEVELS[level] if level == "debug" else max(_LEVELS[level], logging.WARNING))
     logging.getLogger("bgp_agent").setLevel(_LEVELS[level])
-
-
-class Sink:
-    """Writes lines to a stream that may be slow, full, closed or gone. Never raises and hardly ever waits."""
-
-    def __init__(self, stream: TextIO, patience: float = PATIENCE) -> None:
-        self._stream = stream
-        self._patience = patience
-        self._slow = False
-        self._torn = False  # the last line was cut: end it before the next one
-        self._unsaid = 0
-        self.lost = 0
-        """Lines that could not be written, since the start."""
-
-    def write(self, line: str) -> None:
-        """Write one line, or count it as lost."""
-        text = line + "\n"
-        if self._unsaid:
-            text = f"{self._unsaid} log lines before this one were lost: the log's reader is slow or gone\n{text}"
-        try:
-            written = self._put(("\n" if self._torn else "") + text)
-        except (OSError, ValueError):  # ValueError: the stream is closed
-            written = False
-        if written:
-            self._unsaid = 0
-        else:
-            self._unsaid += 1
-            self.lost += 1
-
-    def _put(self, text: str) -> bool:
-        try:
-            descriptor = self._stream.fileno()
-        except (AttributeError, io.UnsupportedOperation):
-            self._stream.write(text)
-            return True
-        rest = memoryview(text.encode("utf-8", "backslashreplace"))
-        while rest:
-            if not self._ready(descriptor):
-                return False
-            count = os.write(descriptor, rest[:_ATOMIC])
-            rest = rest[count:]
-            self._torn = bool(rest)
-        return True
-
-    def _ready(self, descriptor: int) -> bool:
-        """Would a write of :data:`_ATOMIC` bytes go through now."""
-        poll = select.poll()
-        poll.register(descriptor, select.POLLOUT)
-        wait = 0 if self._slow else int(self._patience * 1000)
-        ready = bool(poll.poll(wait))
-        self._slow = not ready
-        return ready
 
 
 class _Handler(logging.Handler):
