@@ -171,6 +171,7 @@ def _status(arguments: argparse.Namespace) -> int:
         sys.stdout.write(f"lock {lock.lock}: {lock.operation}, {lock.due_in:.1f} s to go\n")
     for link in status.links:
         flags = ("forwards" if link.ip_forwarding else "no IP forwarding") + (", SILENT" if link.silent else "")
+        flags += "" if link.here else ", no container"
         sys.stdout.write(f"vm {link.vm:15} {', '.join(link.addresses):15} {flags}\n")
     return 0
 
@@ -225,6 +226,7 @@ class StatusLink(msgspec.Struct):
     addresses: list[str]
     ip_forwarding: bool
     silent: bool
+    here: bool
 
 
 class Status(msgspec.Struct):

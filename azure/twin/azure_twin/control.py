@@ -90,7 +90,7 @@ def serve(twin: Controlled, request: Request) -> Response:
         words = f"{request.method} {request.path[:200]} is not part of the twin's API: docs/reference/azure-twin.md"
         return refusal(ArmError(404, "NotFound", words))
     try:
-        return Response(200, route(twin, request, parts[1:]))
+        return Response(200, route(twin, request, parts[1:]), waits=request.method == "POST")
     except (msgspec.ValidationError, ValueError) as error:
         return refusal(ArmError(400, "BadRequest", str(error)))
     except LookupError as error:

@@ -6,6 +6,7 @@ Requests in, the journal before the answer, and the shells told what should be.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import tempfile
 import time
@@ -40,9 +41,11 @@ from azure_twin.route_server.bird_text import Peer
 from azure_twin.route_server.instance import RouteServerInstance, Wanted
 from azure_twin.route_server.process import Launch, as_child
 from azure_twin.seed import seed
+from azure_twin.status import status_of
 
 log = logging.getLogger("azure_twin")
 _VERSION: Final = "2025-07-01"  # the api-version of the twin's own looks at its resources
+QUIET: Final = 5.0  # seconds that an order of /twin waits at most for what it asked
 SLOWEST: Final = 3600.0  # seconds; the timer is set anew at least this often
 
 
@@ -224,56 +227,33 @@ class Twin:
 
     def status(self) -> Json:
         """What each instance holds, who holds which lock, what the links are, what waits."""
-        return {
-            "time": self.now(),
-            "settled": self.settled,
-            "instances": [
-                {
-                    "order": self.orders[index],
-                    "up": instance.up,
-                    "held": len(instance.held),
-                    "programmed": len(instance.programmed),
-                    "peers": self.birds[index].status() if index < len(self.birds) else {},
-                    "routes": [
-                        {
-                            "prefix": each.prefix,
-                            "peer": each.peer,
-                            "next_hop": each.next_hop,
-                            "as_path": list(each.as_path),
-                        }
-                        for each in list(instance.held.values())[:1000]
-                    ],
-                }
-                for index, instance in enumerate(self.instances)
-            ],
-            "locks": [
-                {"lock": each.lock, "operation": each.name, "target": each.target, "due_in": each.due - self.now()}
-                for each in self.arm.operations.running()
-            ],
-            "links": [
-                {
-                    "vm": port.vm,
-                    "nic": port.nic.name,
-                    "addresses": list(port.addresses),
-                    "ip_forwarding": port.forwarding,
-                    "silent": port.vm in self.silent,
-                }
-                for port in ports_of(self.arm.effective, self.settings.vm_nics)
-            ],
-            "faults": len(self.faults.waiting),
-            "resources": len(self.arm.store),
-        }
+        return status_of(self)
 
     @property
     def settled(self) -> bool:
         """Whether nothing waits: no delay runs, and kernel and BIRD are as they should be."""
-        shells: list[Fabric | RouteServerInstance] = [*self.birds, *([self.fabric] if self.fabric else [])]
         timers = [self.arm.timer(), *(each.timer() for each in self.instances)]
-        return not any(each.pending for each in shells) and all(each is None for each in timers)
+        return not any(each.pending for each in self._shells) and all(each is None for each in timers)
 
     def route(self, source: str, target: str) -> str:
         """What the fabric would do with a packet."""
-        return explain(self.planner, source, target)
+        cut = {vm.name: "has no container now" for vm in self.config.vms if not self.is_here(vm.name)}
+        return explain(self.planner, source, target, cut | dict.fromkeys(self.silent, "is silent by order"))
+
+    def is_here(self, vm: str) -> bool:
+        """Whether a VM has its network: a container may be away."""
+        return self.members is None or vm in self.members.here
+
+    async def quiet(self) -> None:
+        """Wait until kernel and BIRD are as they should be, or for some seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(QUIET):
+                while any(each.pending for each in self._shells):  # noqa: ASYNC110  # three tasks set it
+                    await asyncio.sleep(0.002)
+
+    @property
+    def _shells(self) -> list[Fabric | RouteServerInstance]:
+        return [*self.birds, *([self.fabric] if self.fabric else [])]
 
     def order_instance(self, index: int, state: Literal["up", "down", "silent"]) -> None:
         """Stop, silence or bring back an instance."""

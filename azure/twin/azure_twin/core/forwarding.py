@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final
 
 from azure_twin.core.effective import BGP, USER, Row, effective_routes, lookup, net
@@ -194,12 +195,17 @@ def _hop(hop: str, usable: Mapping[str, int], links: Mapping[str, str]) -> str:
     return f"via {hop} dev {links[hop]} onlink" if hop in usable and hop != VOID else f"dev {VOID}"
 
 
-def explain(planner: Planner, source: str, target: str) -> str:
-    """One sentence: what the fabric does with a packet from an address to another (``azure-twin route``)."""
+def explain(planner: Planner, source: str, target: str, cut: Mapping[str, str] = MappingProxyType({})) -> str:
+    """One sentence: what the fabric does with a packet from an address to another (``azure-twin route``).
+
+    ``cut``: the VMs whose link carries nothing, with the reason.
+    """
     ports = ports_of(planner.store, planner.vm_nics)
     port = next((each for each in ports if source in each.addresses or source in {each.vm, each.nic.name}), None)
     if port is None:
         return f"{source} is neither an address nor the name of a NIC with a VM"
+    if port.vm in cut:
+        return f"dropped: {port.vm} {cut[port.vm]}"
     by_name = {name: each.addresses[0] for each in ports for name in (each.vm, each.nic.name)}
     target = by_name.get(target, target)
     row = lookup(planner.rows(port.nic, port.index), target)
@@ -212,6 +218,8 @@ def explain(planner: Planner, source: str, target: str) -> str:
     for hop, owner in owners.items():
         if owner is None:
             verdicts.append(f"{hop}, which no NIC has: dropped")
+        elif owner.vm in cut:
+            verdicts.append(f"{owner.vm} ({hop}), which {cut[owner.vm]}: dropped")
         elif not owner.forwarding and target not in owner.addresses:
             verdicts.append(f"{owner.vm} ({hop}), whose NIC has no IP forwarding: dropped")
         else:

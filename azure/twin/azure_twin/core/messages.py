@@ -25,13 +25,17 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One answer. ``hang`` is for how long (seconds) the shell keeps silent; ``close``: no answer at all after that."""
+    """One answer. ``hang`` is for how long (seconds) the shell keeps silent; ``close``: no answer at all after that.
+
+    ``waits``: the answer goes out when kernel and BIRD are as was asked.
+    """
 
     status: int
     body: object = None
     headers: Mapping[str, str] = field(default_factory=dict)
     hang: float = 0.0
     close: bool = False
+    waits: bool = False
 
     def encoded(self) -> bytes:
         """The body as JSON; bytes as they are, empty for ``None``."""

@@ -43,6 +43,9 @@ class Service(Protocol):
     def serve(self, request: Request, *, control: bool) -> Response:
         """The answer to a request; ``control``: it came in where /twin is open."""
 
+    async def quiet(self) -> None:
+        """Until what was asked is so."""
+
 
 class Handler:
     """An aiohttp handler around a :class:`Service`."""
@@ -85,7 +88,10 @@ class Handler:
             base=f"{request.scheme}://{host if _HOST.fullmatch(host) else 'localhost'}",
             source=request.remote or "",
         )
-        return self.service.serve(value, control=self.control)
+        answer = self.service.serve(value, control=self.control)
+        if answer.waits:
+            await self.service.quiet()
+        return answer
 
     async def _body(self, request: web.BaseRequest) -> bytes:
         limit = self.service.body_bytes

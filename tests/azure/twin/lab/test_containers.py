@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.netns import Namespace, wait_for
+from lab.netns import NETNS, Namespace, wait_for
 from tests.azure.twin.lab.cloud import ADDRESSES, INSTANCES, NODES, Cloud
 
 pytestmark = [pytest.mark.netns, pytest.mark.xdist_group("azure-twin"), pytest.mark.timeout(120)]
@@ -104,6 +104,8 @@ def test_a_pod_packet_crosses_between_two_containers(cloud: ContainerCloud, boxe
 
 
 def test_a_container_comes_late_goes_and_comes_again(cloud: ContainerCloud, boxes: Boxes) -> None:
+    answer = cloud.http("GET", "/twin/route", **{"from": "a", "to": "c"})[1]["answer"]
+    assert answer.endswith("c (10.42.2.4), which has no container now: dropped")
     boxes.start("attach", "c")
     wait_for("a reaches c", lambda: cloud.reaches("a", ADDRESSES["c"]))
     boxes.kill("c")
@@ -134,6 +136,13 @@ def test_containers_come_back_to_a_twin_that_was_killed(cloud: ContainerCloud) -
     cloud.pod("a", "192.168.1.1")
     cloud.established("a", [0])
     wait_for("b reaches the pod of a", lambda: cloud.reaches("b", "192.168.1.1"))
+
+
+def test_a_twin_that_ends_takes_its_links_out_of_the_containers(cloud: ContainerCloud) -> None:
+    cloud.process.terminate()
+    assert cloud.process.wait(20) == 0
+    assert not [each.name for each in NETNS.iterdir() if each.name.startswith(f"{cloud.tag}-")]
+    wait_for("a has no link", lambda: "eth0" not in cloud.vm("a").run("ip", "-br", "link"))
 
 
 def test_an_instance_whose_bird_dies_in_its_container_comes_back(cloud: ContainerCloud, boxes: Boxes) -> None:

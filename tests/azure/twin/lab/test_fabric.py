@@ -207,14 +207,13 @@ def test_an_appliance_in_a_peered_spoke_serves_the_hub_and_the_other_way_round(b
 
 
 def test_silent_links_drop_everything_and_come_back(cloud: Cloud) -> None:
-    cloud.twin("POST", "links/b", {"silent": True})
-    cloud.settled()
+    cloud.twin("POST", "links/b", {"silent": True})  # in effect when it is answered
     assert not cloud.reaches("a", ADDRESSES["b"])
+    answer = cloud.http("GET", "/twin/route", **{"from": "a", "to": "b"})[1]["answer"]
+    assert answer.endswith("b (10.42.1.5), which is silent by order: dropped")
     cloud.twin("POST", "links/b", {"silent": False})
-    cloud.settled()
     assert cloud.reaches("a", ADDRESSES["b"])
     cloud.twin("POST", "instances/0", {"state": "silent"})
-    cloud.settled()
     assert not cloud.reaches("a", INSTANCES[0])
     assert cloud.reaches("a", INSTANCES[1])
 
