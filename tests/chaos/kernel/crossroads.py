@@ -121,6 +121,7 @@ class Crossroads:
         self.inside.ip(f"address add {NODE6}/128 dev lo")
         for side in SIDES.values():
             self.wire(side)
+            self.world.ip(f"rule add from {side.router[0]} lookup {side.asn}")
         for prefix in (LEFT, LEFT6, RIGHT, RIGHT6, BOTH, BOTH6):
             for number in range(1, 9):
                 address = host_in(prefix, number)
@@ -131,14 +132,13 @@ class Crossroads:
 
     # --- the network -------------------------------------------------------------------------------------------------
     def wire(self, side: Side) -> None:
-        """Join node and world by this side's link, with all its addresses."""
+        """Join node and world by this side's link, with all its addresses; again, when it was deleted."""
         self.network.wire(self.inside, side.link, self.world, side.link)
         self.address(side)
         for four, six in (side.router, side.other):
             self.world.ip(f"address add {four}/24 dev {side.link}")
             self.world.ip(f"address add {six}/64 dev {side.link} nodad")
         self.world.ip(f"route replace {NODE}/32 via {side.node[0]} table {side.asn}")
-        self.world.ip(f"rule add from {side.router[0]} lookup {side.asn}")
 
     def address(self, side: Side) -> None:
         """Give the node's end what it lacks of its addresses."""
@@ -300,6 +300,11 @@ def deleted(events: RouteEvents, *prefixes: str) -> list[str]:
     """The events that took a route of one of these prefixes (of any, when none is named) out of the kernel."""
     lines = [line for line in events.seen() if ": Deleted " in line]
     return [line for line in lines if not prefixes or any(f" {prefix} " in line for prefix in prefixes)]
+
+
+def taken(events: RouteEvents) -> set[str]:
+    """The prefixes of :func:`deleted`."""
+    return {line.partition("Deleted ")[2].removeprefix("blackhole ").split()[0] for line in deleted(events)}
 
 
 @contextlib.contextmanager

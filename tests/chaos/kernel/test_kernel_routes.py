@@ -14,7 +14,7 @@ import pytest
 from lab.netns import wait_for
 from lab.traffic import Count
 from tests.chaos.conftest import answers
-from tests.chaos.kernel.crossroads import BOTH, BOTH6, LEFT, LEFT6, OURS, SIDES, SOON, Crossroads, deleted
+from tests.chaos.kernel.crossroads import BOTH, BOTH6, LEFT, LEFT6, OURS, SIDES, SOON, Crossroads, deleted, taken
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(120)]
 
@@ -182,7 +182,7 @@ def test_a_router_that_comes_back_without_a_route_takes_it_out_when_it_has_told_
         roads.left.start()
         wait_for("what it told no more is gone", lambda: LEFT not in roads.routes(), 20)
         wait_for("the rest is as before", lambda: roads.status(LEFT6)[0] == "installed")
-        assert [line.split()[2] for line in deleted(events)] == [LEFT]
+        assert taken(events) == {LEFT}
 
 
 # --- earlier runs ----------------------------------------------------------------------------------------------------
@@ -225,7 +225,7 @@ def test_what_an_earlier_run_left_is_gone_once_the_routers_have_told_theirs_and_
             assert foreign() == before
             assert events.seen() == deleted(events)
             assert [line for line in deleted(events) if OURS not in line] == []
-            assert sorted(line.split()[2] for line in deleted(events)) == sorted(left_behind)
+            assert taken(events) == left_behind
     finally:
         for line in (*FOREIGN, *LEFT_BEHIND):
             roads.inside.ip(f"-{6 if ':' in line else 4} route del {line}", check=False)
