@@ -34,7 +34,7 @@ from bgp_agent.core.peers import established
 from bgp_agent.core.prefix import Family, Prefix, family_of, host, parse_address, prefix_text
 from bgp_agent.core.reports import Verified
 from bgp_agent.core.router import Actions, Change, Router
-from bgp_agent.core.values import Blocks, SpeakerEvent
+from bgp_agent.core.values import Announcement, Blocks, SpeakerEvent
 from bgp_agent.draining import MARK, Control
 from bgp_agent.kernel import Changed, Kernel
 from bgp_agent.lock import locked
@@ -309,34 +309,45 @@ class Agent:
         if self._settling or not self._kernel_ready.is_set():
             return
         self._settling = True
-        said: list[Change] = []
+        rounds: list[Actions] = []
         try:
             now = time.monotonic()
             for _ in range(ROUNDS):
                 actions = self.router.derive(now)
                 self.router.on_kernel(self.kernel.flush())
                 self._act(actions)
-                said += actions.changes
+                rounds.append(actions)
                 if not self.router.dirty:
                     break
             else:
                 log.error("decisions did not come to rest; the loop goes on first", rounds=ROUNDS)
                 asyncio.get_running_loop().call_later(LOOK, self._settle)
+            self._speak(rounds)
         finally:
             self._settling = False
-            for change in said:  # when all is done: a line in the log costs as much as a decision
-                self.telling.tell(change)
+            for actions in rounds:  # when all is done: a line in the log costs as much as a decision
+                for change in actions.changes:
+                    self.telling.tell(change)
         self._arm()
 
+    def _speak(self, rounds: list[Actions]) -> None:
+        """Tell the speaker what all rounds decided, at once: what is new in one may take the place of another's old."""
+        announce: dict[str, dict[Prefix, Announcement | None]] = {}
+        for actions in rounds:
+            for peer, changes in actions.announce.items():
+                announce.setdefault(peer, {}).update(changes)
+        for peer, changes in announce.items():
+            full = self.router.own.exports[peer].full(self.router.peers[peer].announced)
+            self.speaker.announce(peer, changes, old_first=full)
+        for actions in rounds:
+            for peer in actions.complete:
+                self.speaker.complete(peer)
+            for peer in actions.refresh:
+                self.speaker.refresh(peer)
+            for peer in actions.restart:
+                self.speaker.restart(peer, "the peer does not answer a route refresh, and routes depend on what it has")
+
     def _act(self, actions: Actions) -> None:
-        for peer, announcements in actions.announce.items():
-            self.speaker.announce(peer, announcements)
-        for peer in actions.complete:
-            self.speaker.complete(peer)
-        for peer in actions.refresh:
-            self.speaker.refresh(peer)
-        for peer in actions.restart:
-            self.speaker.restart(peer, "the peer does not answer a route refresh, and routes depend on what it has")
         if actions.own is not None:
             self.prober.own(actions.own)
             self.reports.forget_released(actions.own)

@@ -113,10 +113,13 @@ class Speaker:
         if self._ready:
             self._reconcile()
 
-    def announce(self, peer: str, changes: Mapping[Prefix, Announcement | None]) -> None:
-        """Change what a peer shall hear; None withdraws. An unknown peer is nobody's loss."""
+    def announce(self, peer: str, changes: Mapping[Prefix, Announcement | None], *, old_first: bool = False) -> None:
+        """Change what a peer shall hear; None withdraws. An unknown peer is nobody's loss.
+
+        ``old_first``: the peer has no room for what is new beside what is old; otherwise the new goes out first.
+        """
         if (known := self._peers.get(peer)) is not None:
-            known.announce(changes)
+            known.announce(changes, old_first=old_first)
             self._push(peer, known)
 
     def complete(self, peer: str) -> None:

@@ -4,6 +4,9 @@ Two promises rest here. At most one command for a prefix is unanswered at any ti
 in one turn in the wrong order, and the peer stays wrong for ever while ExaBGP's own table looks right. And nothing is
 withdrawn on missing knowledge: a prefix that ExaBGP holds and nobody asked for stays until the wanted set is known to
 be :meth:`whole <Outgoing.complete>`, or somebody asked for its withdrawal by name.
+
+What is new goes out before what is old is taken back, so that a block that is split or joined is never without a way
+to it; where the peer has no room for both, it is the other way round.
 """
 
 from __future__ import annotations
@@ -39,6 +42,8 @@ class Outgoing:
         self._refused: dict[Prefix, str] = {}
         self._new_refusals: dict[Prefix, str] = {}
         self._whole = False
+        self._old_first = False  # withdrawals before announcements
+        self._making = 0  # unanswered announcements
         self._queue: tuple[dict[_Group, dict[Prefix, None]], ...] = ({}, {})  # announcements, withdrawals
         self._queued: dict[Prefix, _Group] = {}
         self._lots: dict[Prefix, int] = {}
@@ -59,8 +64,9 @@ class Outgoing:
         """Is there nothing left to send and nothing unanswered."""
         return not self._queued and not self._sent
 
-    def want(self, changes: Mapping[Prefix, Announcement | None]) -> None:
-        """Change the wanted set; None asks for a withdrawal."""
+    def want(self, changes: Mapping[Prefix, Announcement | None], *, old_first: bool = False) -> None:
+        """Change the wanted set; None asks for a withdrawal. ``old_first``: withdraw before anything is announced."""
+        self._old_first = old_first
         for prefix, announcement in changes.items():
             wanted = None if announcement is None else self._language.canonical(announcement)
             self._refused.pop(prefix, None)
@@ -87,6 +93,7 @@ class Outgoing:
     def abandon(self) -> None:
         """No answer will come to what was sent; an audit has to tell what became of it."""
         unanswered, self._sent = self._sent, set()
+        self._making = 0
         for prefix in unanswered:
             self._consider(prefix)
 
@@ -103,13 +110,17 @@ class Outgoing:
         """Send once more what ExaBGP refused."""
         refused, self._refused = self._refused, {}
         for prefix in refused:
-            self.want({prefix: self._wanted.get(prefix)})
+            self.want({prefix: self._wanted.get(prefix)}, old_first=self._old_first)
 
     # --- commands and their answers ----------------------------------------------------------------------------------
     def next(self) -> Change | None:
-        """The next command to send, withdrawals first; None when nothing is waiting that may be sent now."""
-        groups = self._queue[True] or self._queue[False]
-        if not groups:
+        """The next command to send; None when nothing is waiting that may be sent now.
+
+        ExaBGP puts what it takes in one turn into UPDATEs with the withdrawals first, so those wait for the answers to
+        the announcements before them.
+        """
+        groups = self._queue[self._old_first] or self._queue[not self._old_first]
+        if not groups or (groups is self._queue[True] and self._making and not self._old_first):
             return None
         group, waiting = next(iter(groups.items()))
         prefixes = tuple(islice(waiting, LINE))
@@ -118,10 +129,12 @@ class Outgoing:
         self._sent.update(prefixes)
         if group.withdraw:
             return self._language.withdraw(prefixes, group.attributes)
+        self._making += 1
         return self._language.announce(prefixes, group.attributes or Announcement())
 
     def done(self, change: Change) -> None:
         """ExaBGP acknowledged a command."""
+        self._making -= not change.withdraw
         for prefix in change.prefixes:
             if change.withdraw:
                 self._held.pop(prefix, None)
@@ -131,6 +144,7 @@ class Outgoing:
 
     def failed(self, change: Change) -> None:
         """ExaBGP answered ``error``, and applied nothing: halve the line until the bad prefix stands alone."""
+        self._making -= not change.withdraw
         if len(change.prefixes) == 1:
             verb = "withdraw" if change.withdraw else "announce"
             self._refuse(change.prefixes[0], f"ExaBGP refused to {verb} it; its log says why")

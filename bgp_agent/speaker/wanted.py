@@ -40,14 +40,14 @@ class Wanted:
             self.session.complete()
         return events
 
-    def announce(self, changes: Mapping[Prefix, Announcement | None]) -> None:
+    def announce(self, changes: Mapping[Prefix, Announcement | None], *, old_first: bool = False) -> None:
         """Remember and pass on."""
         for prefix, announcement in changes.items():
             if announcement is None:
                 self.wanted.pop(prefix, None)
             else:
                 self.wanted[prefix] = announcement
-        self.session.announce(changes)
+        self.session.announce(changes, old_first=old_first)
 
     def take_events(self) -> list[SpeakerEvent]:
         """What the session has to tell; what of it would have to be taken back is remembered."""

@@ -352,6 +352,44 @@ def test_a_wish_taken_back_before_it_was_sent_is_never_sent() -> None:
     assert session.take_lines() == [EOR]  # a peer that was never told anything
 
 
+def test_what_is_new_is_answered_for_before_what_is_old_is_withdrawn() -> None:
+    session = ready(held=[ROUTE])
+    session.complete()
+    session.announce({ONE: None, TWO: Announcement()})
+    session.announce({ONE: None})
+    assert session.take_lines() == [ANNOUNCE_ONE.replace(b".1.0/", b".2.0/")]
+    feed(session, b"done")
+    assert session.take_lines() == [WITHDRAW_ONE]
+
+
+def test_what_is_new_and_refused_keeps_nothing_old() -> None:
+    session = ready(held=[ROUTE])
+    session.complete()
+    session.announce({ONE: None, TWO: Announcement()})
+    session.take_lines()
+    feed(session, b"error")
+    assert session.take_lines() == [WITHDRAW_ONE]
+
+
+def test_what_is_new_and_never_answered_for_keeps_nothing_old() -> None:
+    session = ready(established=False, held=[ROUTE])
+    session.complete()
+    session.announce({ONE: None, TWO: Announcement()})
+    session.take_lines()
+    session.detached(20.0)
+    session.attached(running(), 20.0)
+    assert session.take_lines() == [SHOW]
+    feed(session, ROUTE, ROUTE.replace(b".1.0/", b".2.0/"), b"done", now=20.0)
+    assert session.take_lines() == [WITHDRAW_ONE]
+
+
+def test_where_there_is_no_room_for_both_what_is_old_is_withdrawn_first() -> None:
+    session = ready(held=[ROUTE])
+    session.complete()
+    session.announce({TWO: Announcement(), ONE: None}, old_first=True)
+    assert session.take_lines() == [WITHDRAW_ONE, ANNOUNCE_ONE.replace(b".1.0/", b".2.0/")]
+
+
 def test_one_bad_prefix_in_a_line_is_found_and_the_others_go_through() -> None:
     session, exabgp = ready(), ExaBgp()
     exabgp.established = True
