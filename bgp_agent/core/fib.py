@@ -10,7 +10,8 @@ And one keeps ours: a prefix that was found as ours and that nobody has spoken o
 :meth:`Fib.want` says what shall become of it, so that a restarted agent changes nothing that is right.
 
 With a table of our own, unicast routes live there and blackholes in main (beside a pod's own /32 there); a prefix that
-changes its kind is written in the new place first and taken out of the old one when that stands.
+changes its kind is written in the new place first and taken out of the old one when that stands. Main is asked first,
+all of it but its default route, so whatever there covers a prefix of ours forwards in its place.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from enum import Enum
 from itertools import islice
 from typing import Final, NamedTuple
 
-from bgp_agent.core.prefix import Prefix, address_text, is_host, prefix_text
+from bgp_agent.core.prefix import Address, Prefix, address_text, is_host, network, prefix_text
 from bgp_agent.core.seen import MAIN, KernelRoute, Seen, Strange, TableView, protocol_text
 from bgp_agent.core.values import Blackhole, Hop, RouteState, Target, Unicast
 
@@ -105,7 +106,9 @@ class Fib:
         self._down = down
         self._routes = TableView(table, protocol, metric)
         self._holes = self._routes if table == MAIN else TableView(MAIN, protocol, metric)
+        self._apart = table != MAIN  # unicast routes have a table of their own
         self._views = {view.table: view for view in (self._routes, self._holes)}
+        self._lengths: list[int] | None = None  # of what is in main, the longest first; None: to be looked at again
         self._unread = set(self._views)  # tables that were never dumped
         self._want: dict[Prefix, Target] = {}
         self._dismissed: set[Prefix] = set()  # "not wanted" was said, and ours may still be there
@@ -184,12 +187,13 @@ class Fib:
         view = self._views[table]
         vanished, changed, again = view.end()
         self._unread.discard(table)
+        self._lengths = None
         for prefix in vanished:
             self._differs(prefix)
         for prefix in changed:
             if prefix in self._want:
                 self._due[prefix] = None
-            if prefix in self._want or is_host(prefix):
+            if prefix in self._want or is_host(prefix) or self._apart:
                 self._changed.add(prefix)
         if again:
             self.suspicious = True
@@ -217,6 +221,7 @@ class Fib:
             if known == route.target:
                 view.drop(prefix)
                 view.touch(prefix)
+                self._lengths = None
                 self._differs(prefix)
             elif known is not None:
                 self.suspicious = True  # one next hop of several, or something we never saw
@@ -227,8 +232,9 @@ class Fib:
         """Somebody else's route came or went. At our very key it may have taken ours, or be about to."""
         prefix = route.prefix
         view.note(prefix, route.metric, route.protocol, present=present)
+        self._lengths = None
         wanted = prefix in self._want
-        if wanted or is_host(prefix):  # an address in use here decides about what may be learned
+        if wanted or is_host(prefix) or self._apart:  # an address in use here decides about what may be learned
             self._changed.add(prefix)
         if route.metric == self.metric and (wanted or prefix in view.ours):
             self.suspicious = True  # in the place of ours, before it, or inside of it: the message does not say
@@ -267,7 +273,7 @@ class Fib:
     def _compare(self, prefixes: Iterable[Prefix], operations: list[Operation]) -> None:
         append, step, create = operations.append, self._step, Verb.CREATE
         want, ours, others, held = self._want, self._routes.ours, self._routes.others, self._held
-        plain = self._holes is self._routes
+        plain = not self._apart
         blocked: dict[int, str | None] = {}  # by the identity of a target, for this round
         operation: Operation | None
         for prefix in prefixes:
@@ -336,6 +342,7 @@ class Fib:
             else:
                 self._written(operation)
         done = [operation[1] for operation in operations]
+        self._lengths = None
         for view in self._views.values():
             view.touch_all(done)
         self._changed.update(done)
@@ -356,14 +363,14 @@ class Fib:
             self._views[table].put(prefix, target)
         if self._retries:
             self._retries.pop(prefix, None)
-        if self._holes is not self._routes:
+        if self._apart:
             self._due[prefix] = None  # a prefix that changed its kind leaves its old place now
 
     def _removed(self, operation: Operation) -> None:
         prefix = operation.prefix
         self._views[operation.table].drop(prefix)
         self._retries.pop(prefix, None)
-        if prefix in self._want or self._holes is not self._routes:
+        if prefix in self._want or self._apart:
             self._due[prefix] = None
         else:
             self._dismissed.discard(prefix)
@@ -469,19 +476,25 @@ class Fib:
         target = self._want.get(prefix)
         home = self._holes if isinstance(target, Blackhole) else self._routes
         alone = prefix not in self._routes.others and prefix not in self._holes.others
+        if alone and self._apart and home is self._routes:
+            alone = self._cover(prefix) is None
         if alone and target is not None and home.ours.get(prefix) == target:
             return RouteState.INSTALLED
         return self.state(prefix)[0]
+
+    def stands(self, prefix: Prefix) -> bool:
+        """Is ours in the kernel as it is wanted, whoever forwards."""
+        target = self._want.get(prefix)
+        home = self._holes if isinstance(target, Blackhole) else self._routes
+        return target is not None and home.ours.get(prefix) == target
 
     def state(self, prefix: Prefix) -> tuple[RouteState, str]:
         """The state of one prefix, and why, in one sentence."""
         target = self._want.get(prefix)
         if target is None:
             return self._unspoken(prefix)
-        home = self._holes if isinstance(target, Blackhole) else self._routes
-        written = home.ours.get(prefix) == target
-        better = self._better(prefix, home)
-        if written:
+        better = self._better(prefix, self._holes if isinstance(target, Blackhole) else self._routes)
+        if self.stands(prefix):
             if better is not None:
                 return RouteState.SHADOWED, f"{better}; ours stands ready behind it at metric {self.metric}"
             return RouteState.INSTALLED, self._describe(target)
@@ -518,7 +531,21 @@ class Fib:
             for metric, protocol in view.others.get(prefix, ()):
                 if metric <= self.metric or view is not home:  # an own table is asked after main
                     return f"{protocol_text(protocol)} holds {prefix_text(prefix)} with metric {metric}"
-        return None
+        cover = self._cover(prefix) if home is not self._holes else None
+        if cover is None:
+            return None
+        strangers = self._holes.others.get(cover)
+        who = protocol_text(strangers[0][1]) if strangers else "a route of our own"
+        return f"{who} holds {prefix_text(cover)} in table main, which is asked before table {self.table}"
+
+    def _cover(self, prefix: Prefix) -> Prefix | None:
+        """The longest prefix in main that is wider than this one, the default route left aside."""
+        main = self._holes
+        if self._lengths is None:
+            self._lengths = sorted({p[-1] for p in (*main.others, *main.ours)} - {0}, reverse=True)
+        address = Address(prefix[:-1])
+        wider = (network(address, length) for length in self._lengths if length < prefix[-1])
+        return next((p for p in wider if p in main.others or p in main.ours), None)
 
     def _describe(self, target: Target) -> str:
         if isinstance(target, Blackhole):

@@ -130,7 +130,7 @@ def states(router: Router) -> dict[Prefix, RouteState]:
 def kernel(router: Router, warnings: tuple[str, ...]) -> KernelReport:
     """The kernel's side. ``installed`` counts learned routes, so the host routes to peers are left out."""
     fib = router.fib
-    guards = sum(fib.state(prefix)[0] is RouteState.INSTALLED for prefix in router.guards)
+    guards = sum(map(fib.stands, router.guards))
     releasing = tuple(sorted(router.own.table.in_phase(Phase.RELEASING)))
     return KernelReport(
         table=fib.table,

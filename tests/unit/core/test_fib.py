@@ -413,6 +413,41 @@ def test_with_an_own_table_whoever_has_the_prefix_in_main_forwards() -> None:
     assert fib.state(P)[0] is RouteState.SHADOWED
 
 
+def test_with_an_own_table_whoever_covers_the_prefix_in_main_forwards_but_for_the_default_route() -> None:
+    """Main is asked first, all of it but its default route: a wider route there is no worse than a longer one."""
+    wide, default = parse_prefix("192.168.0.0/16"), parse_prefix("0.0.0.0/0")
+    fib = ready(foreign(default, 100), foreign(Q, 100), table=100)
+    fib.want_many([(P, VIA_A), (parse_prefix("fd00::/64"), VIA_A)])
+    flush(fib)
+    assert fib.state(P)[0] is fib.standing(P) is RouteState.INSTALLED
+    fib.take_changed()
+    fib.new(foreign(wide, 5000))
+    assert fib.take_changed(), "somebody may look again"
+    assert fib.standing(P) is RouteState.SHADOWED
+    assert fib.stands(P)
+    assert fib.state(P)[1] == (
+        "protocol bird (12) holds 192.168.0.0/16 in table main, which is asked before table 100; "
+        "ours stands ready behind it at metric 4096"
+    )
+    assert fib.standing(parse_prefix("fd00::/64")) is RouteState.INSTALLED
+    fib.deleted(foreign(wide, 5000))
+    assert fib.state(P)[0] is fib.standing(P) is RouteState.INSTALLED
+    dump(fib, foreign(wide, 5000), ours(P, VIA_A, 100))
+    assert fib.standing(P) is RouteState.SHADOWED
+
+
+def test_with_an_own_table_an_address_inside_of_an_own_block_does_not_forward_behind_its_blackhole() -> None:
+    fib = ready(table=100)
+    borrowed = parse_prefix("192.168.2.7/32")
+    fib.want_many([(P, Blackhole()), (borrowed, VIA_A)])
+    flush(fib)
+    assert fib.state(P)[0] is RouteState.INSTALLED
+    assert fib.state(borrowed)[0] is fib.standing(borrowed) is RouteState.SHADOWED
+    assert fib.state(borrowed)[1].startswith("a route of our own holds 192.168.2.0/26 in table main")
+    fib.deleted(ours(P, Blackhole()))
+    assert fib.standing(borrowed) is RouteState.INSTALLED
+
+
 PREFIXES = [P, Q, parse_prefix("192.168.2.7/32"), parse_prefix("fd00::/64")]
 VIA_C = Unicast((Hop(3, parse_address("10.43.1.1")),))
 TARGETS: list[Target] = [VIA_A, BOTH, VIA_C, Blackhole()]

@@ -187,6 +187,8 @@ def test_the_kernels_figures_leave_the_host_routes_to_the_peers_out() -> None:
     assert (made.table, made.protocol, made.metric) == (254, 179, 4096)
     assert (made.installed, made.pending, made.repaired) == (1, 0, 0)
     assert made.warnings == ("rp_filter is strict",)
+    node.fib.new(KernelRoute(254, host(parse_address(RS0)), 100, 12, VIA_GATEWAY))
+    assert views.kernel(node.router, ()).installed == 1, "also where somebody else's stands before them"
 
 
 # --- the whole -------------------------------------------------------------------------------------------------------

@@ -393,6 +393,30 @@ async def test_with_an_own_table_learned_routes_forward_and_the_pods_routes_stan
     assert "suppress" not in node.ip("rule show") + node.ip("-6 rule show")
 
 
+@pytest.mark.parametrize(("prefix", "one", "two"), CASES)
+async def test_with_an_own_table_a_wider_route_in_main_forwards_and_that_is_said_until_it_goes(
+    node: Namespace, prefix: Prefix, one: str, two: str
+) -> None:
+    wide, address = ("fd01::/32", "fd01::7") if prefix == P6 else ("192.168.0.0/16", "192.168.2.7")
+    node.ip(f"{six(prefix)}route add default via {one}")
+    async with running(Rig(node, table=100)) as rig:
+        rig.want(prefix, rig.via(two))
+
+        def says(state: RouteState, gateway: str) -> bool:
+            forwards = f" via {gateway} " in rig.kernel.lookup(parse_address(address))
+            return forwards and rig.fib.state(prefix)[0] is rig.fib.standing(prefix) is state
+
+        assert says(RouteState.INSTALLED, two), "a default route in main is asked later"
+        for _ in range(2):
+            await rig.ip(f"{six(prefix)}route add {wide} via {one} proto static metric 9000")
+            await until("it is told", lambda: says(RouteState.SHADOWED, one), 1.0)
+            assert f"holds {wide} in table main, which is asked before table 100" in rig.fib.state(prefix)[1]
+            await rig.dumped()
+            assert says(RouteState.SHADOWED, one)
+            await rig.ip(f"{six(prefix)}route del {wide}")
+            await until("ours forwards again", lambda: says(RouteState.INSTALLED, two), 1.0)
+
+
 # --- sysctls, words --------------------------------------------------------------------------------------------------
 async def test_a_change_of_forwarding_and_rp_filter_is_heard_at_once_and_comes_with_its_remedy(node: Namespace) -> None:
     async with running(Rig(node)) as rig:
