@@ -36,8 +36,9 @@ from bgp_agent.core.reports import Verified
 from bgp_agent.core.router import Actions, Change, Router
 from bgp_agent.core.values import Announcement, Blocks, SpeakerEvent
 from bgp_agent.draining import MARK, Control
+from bgp_agent.home import Home
 from bgp_agent.kernel import Changed, Kernel
-from bgp_agent.lock import locked
+from bgp_agent.lock import Lock, locked
 from bgp_agent.log import configure
 from bgp_agent.notify import notify, watchdog
 from bgp_agent.probe import setup
@@ -62,9 +63,12 @@ ROUNDS: Final = 100
 
 
 class Agent:
-    """One node's agent. ``loaded``: the configuration that was read; ``environ``: for reading it again."""
+    """One node's agent. ``loaded``: the configuration that was read; ``environ``: for reading it again.
 
-    def __init__(self, loaded: Loaded, environ: dict[str, str], spawn: Callable[[], None] | None) -> None:
+    ``lock``: the held lock of its state directory.
+    """
+
+    def __init__(self, loaded: Loaded, environ: dict[str, str], spawn: Callable[[], None] | None, lock: Lock) -> None:
         config = loaded.config
         self.configuration = Configuration(loaded, environ)
         self.state_dir = Path(config.state_dir)
@@ -87,9 +91,11 @@ class Agent:
         self.prober = Prober(
             config.node.name or "", config.probe.port, self._on_verified, in_use=lambda a: next_hops.in_use(host(a))
         )
+        self._control = ControlServer(self.state_dir / "agent.sock", Control(self, self.state_dir))
+        self.home = Home(lock, self._control, self._remember_drain)
         self.reports = Reports(
             identity=self.configuration.identity, router=self.router, kernel=self.kernel,
-            speaker=self.speaker, prober=self.prober, clock=time.monotonic,
+            speaker=self.speaker, prober=self.prober, home=self.home, clock=time.monotonic,
         )  # fmt: skip
         self.rolling = Rolling(self.speaker.set_peers, self._stands, serves=self._serves)
         self._watch = Watch(loaded.files, lambda _: self.reload())
@@ -107,9 +113,7 @@ class Agent:
         self.router.own.drain(on=drained)
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(self._signals())
-            await stack.enter_async_context(
-                ControlServer(self.state_dir / "agent.sock", Control(self, self.state_dir)).serving()
-            )
+            await stack.enter_async_context(self._control.serving())
             http = self.config.http
             await stack.enter_async_context(serving(self.reports, http.listen, http.metrics_listen))
             stack.callback(self.reports.events.close)
@@ -133,6 +137,7 @@ class Agent:
                 group.create_task(self._after_the_kernel(), name="speaker, source, probe"),
                 group.create_task(self._watch.run(), name="watch the configuration"),
                 group.create_task(self._look_around(), name="look around"),
+                group.create_task(self.home.keep(self.telling.tell, self.stop), name="state directory"),
                 group.create_task(watchdog(lambda: True), name="watchdog"),
             ]
             try:
@@ -363,6 +368,10 @@ class Agent:
         self.router.own.drain(on=on)
         self._settle()
 
+    def _remember_drain(self) -> None:
+        if self.router.own.drained:
+            (self.state_dir / MARK).touch(mode=0o600)
+
     def unacknowledged(self) -> list[str]:
         """The established peers that still hold a block of ours."""
         return [peer.address for peer in established(self.router.peers.values()) if peer.announced]
@@ -405,8 +414,8 @@ def run_agent(loaded: Loaded) -> int:
     state_dir = Path(config.state_dir)
     state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
     spawn = spawner(state_dir, user=config.speaker.user, stop_timeout=config.speaker.stop_timeout)
-    with locked(state_dir):
-        agent = Agent(loaded, dict(os.environ), spawn if config.speaker.spawn else None)
+    with locked(state_dir) as lock:
+        agent = Agent(loaded, dict(os.environ), spawn if config.speaker.spawn else None, lock)
         # What was imported lives as long as the process: it need not be looked through for garbage again and again,
         # which costs a tenth of the time of a large table, and a pause in the middle of something urgent.
         gc.collect()

@@ -48,7 +48,14 @@ class Control:
                 reason="refused: there is no route table to hand over to, so the pods of this node would be cut off; "
                 "`bgp-agent drain --force` does it all the same",
             )
-        self._mark.touch(mode=0o600)
+        try:
+            self._mark.touch(mode=0o600)
+        except OSError as error:
+            return Outcome(
+                good=False,
+                reason=f"refused: {self._mark} cannot be written ({error.strerror or error}), so a restart would undo "
+                "the drain: make state_dir writable first; nothing is changed",
+            )
         self._agent.drain(on=True)
         said = ""
         while waiting := self._agent.unacknowledged():
@@ -62,8 +69,16 @@ class Control:
     async def undrain(self, *, progress: Callable[[str], None]) -> Outcome:
         """Announce again."""
         del progress  # it is over at once
-        self._mark.unlink(missing_ok=True)
         self._agent.drain(on=False)
+        try:
+            self._mark.unlink(missing_ok=True)
+        except OSError as error:
+            if self._mark.exists():
+                reason = (
+                    f"announcing again, but {self._mark} cannot be taken out ({error.strerror or error}): the next "
+                    "start drains again; make state_dir writable and undrain once more"
+                )
+                return Outcome(good=False, reason=reason)
         return Outcome(good=True, reason="announcing again")
 
     async def stop(self, *, everything: bool, progress: Callable[[str], None]) -> Outcome:

@@ -24,6 +24,7 @@ from bgp_agent.core.reports import (
 )
 from bgp_agent.core.router import Change, Router
 from bgp_agent.core.values import RouteState
+from bgp_agent.home import Home
 from bgp_agent.kernel import Kernel
 from bgp_agent.probe.service import Prober
 from bgp_agent.speaker.client import Speaker
@@ -58,6 +59,7 @@ class Reports:
         kernel: Kernel,
         speaker: Speaker,
         prober: Prober,
+        home: Home,
         clock: Callable[[], float],
     ) -> None:
         self.identity = identity
@@ -66,6 +68,7 @@ class Reports:
         self._kernel = kernel
         self._speaker = speaker
         self._prober = prober
+        self._home = home
         self._clock = clock
         self.verified: dict[Prefix, Verified] = {}
         self._states: dict[Prefix, RouteState] = {}
@@ -107,6 +110,8 @@ class Reports:
         parts = [] if ready else [unready]
         if not self._speaker.attached:
             parts.append(f"the speaker is not attached: {self._speaker.reason}")
+        if self._home.problem is not None:
+            parts.append(self._home.problem)
         parts.append(mode.removeprefix("drained; ") if unready.startswith("drained") else mode)
         return "; ".join(parts)
 

@@ -14,7 +14,18 @@ log: Final = structlog.get_logger("bgp_agent")
 
 #: States that somebody should look at.
 _LOUD: Final = frozenset(
-    {"down", "connecting", "stale", "refused", "notification", "misdelivered", "lost", "above limit", "not ready"}
+    {
+        "down",
+        "connecting",
+        "stale",
+        "refused",
+        "notification",
+        "misdelivered",
+        "lost",
+        "above limit",
+        "not ready",
+        "unusable",
+    }
 )
 _LEVELS: Final = frozenset({"debug", "info", "warning", "error"})
 #: What the subject of a change is called in the log.

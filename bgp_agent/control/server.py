@@ -62,20 +62,46 @@ class ControlServer:
         self._path = path
         self._actions = actions
         self._callers = 0
+        self._server: asyncio.Server | None = None
+        self._made: tuple[int, int, int] | None = None
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
         """Serve while inside. The caller holds the lock of the state directory: a socket found here is a leftover."""
-        self._path.unlink(missing_ok=True)
-        before = os.umask(0o177)
-        try:
-            server = await asyncio.start_unix_server(self._accept, self._path, limit=LINE)
-        finally:
-            os.umask(before)
+        await self.listen()
         try:
             yield
         finally:
-            server.close()
+            self._close()
+
+    async def listen(self) -> None:
+        """Begin to listen, or do so anew where the socket was removed. Raises ``OSError``."""
+        self._close()
+        self._path.unlink(missing_ok=True)
+        before = os.umask(0o177)
+        try:
+            self._server = await asyncio.start_unix_server(self._accept, self._path, limit=LINE)
+        finally:
+            os.umask(before)
+        self._made = self._there()
+
+    def stands(self) -> bool:
+        """Is what has the socket's name still the socket."""
+        return self._made is not None and self._there() == self._made
+
+    def _there(self) -> tuple[int, int, int] | None:
+        """Which file has the name; the time is there because a number may be given again."""
+        try:
+            found = self._path.lstat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino, found.st_ctime_ns
+
+    def _close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        if self.stands():  # else it is another agent's
             self._path.unlink(missing_ok=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

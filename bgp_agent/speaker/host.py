@@ -53,6 +53,7 @@ class Host:
         self.boot = os.urandom(8).hex()
         self._settings = settings
         self._log = log
+        self._store = store.Store(settings.state_dir / "peers.json", log)
         self._slots: dict[str, _Slot] = {}
         self._said: dict[str, str | None] = {}  # peer -> the problem that the log told last
         self._agent: AgentLink | None = None
@@ -151,7 +152,7 @@ class Host:
 
     # --- peers --------------------------------------------------------------------------------------------------
     def _load(self) -> None:
-        definitions, complaints = store.load(self._settings.state_dir / "peers.json")
+        definitions, complaints = store.load(self._store.path)
         for complaint in complaints:
             self._log.error("%s", complaint)
         for definition in definitions[:MAX_PEERS]:
@@ -238,11 +239,7 @@ class Host:
                 return
 
     def _save(self) -> None:
-        wanted = [slot.wanted for slot in self._slots.values() if slot.wanted is not None]
-        try:
-            store.save(self._settings.state_dir / "peers.json", wanted)
-        except OSError as error:
-            self._log.error("cannot keep the peers for the next start in %s: %s", self._settings.state_dir, error)
+        self._store.save(slot.wanted for slot in self._slots.values() if slot.wanted is not None)
 
     async def _watch(self) -> None:
         """Look after every ExaBGP once a second."""
@@ -253,6 +250,8 @@ class Host:
             hold = self._hold
             if hold is not None and not (hold.stands() and self._settings.socket.exists()):
                 await self._return_home(hold)
+            if self._store.problem is not None:
+                self._save()
             for process in self._processes():
                 process.check(now)
                 process.nudge(now)

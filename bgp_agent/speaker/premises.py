@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import grp
 import os
@@ -108,9 +109,11 @@ class Hold:
             other = file.read(32).strip() or "unknown"
             file.close()
             raise TakenError(f"another speaker (process {other}) runs with state_dir {state_dir}") from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+        with contextlib.suppress(
+            OSError
+        ):  # a full disk: the directory is held, and only the word of who holds it is missing
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         return file
 
 

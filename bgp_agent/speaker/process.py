@@ -25,7 +25,7 @@ from bgp_agent.speaker.definition import PeerDefinition
 from bgp_agent.speaker.files import write_private
 from bgp_agent.speaker.pipes import Inlet, Outlet
 from bgp_agent.speaker.protocol import Snapshot
-from bgp_agent.speaker.remedies import explain
+from bgp_agent.speaker.remedies import explain, no_start
 from bgp_agent.speaker.stream import EndlessLineError, Stream
 from bgp_agent.speaker.supervision import TRANSITIONS, Backoff, Event, State
 
@@ -219,7 +219,7 @@ class PeerProcess:
         try:
             self._start()
         except (OSError, exabgp_config.ConfigError, subprocess.SubprocessError) as error:
-            return f"ExaBGP cannot be started: {error}"
+            return no_start(error, self._place.folder)
         self._listener.changed(self)
         await self._exited.wait()
         code = self._reap()
@@ -235,6 +235,7 @@ class PeerProcess:
         listen = self._place.listen if self.definition.passive else None
         config = self._place.folder / exabgp_config.file_name(self.address)
         text = exabgp_config.text(self.definition, self._place.handover, self.token, listen=listen)
+        config.unlink(missing_ok=True)  # of one that has ended: on a full disk the new one needs its room
         write_private(config, text.encode(), owner=account)
         self._popen = subprocess.Popen(
             self._place.command(config),

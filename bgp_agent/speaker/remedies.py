@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
+
+_DISK: Final = frozenset({errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EIO})
 
 #: What ExaBGP's last words mean, and what to do about it.
 _REMEDIES: Final = (
@@ -22,3 +27,15 @@ def explain(code: int, last_words: Sequence[str], port: int = 179) -> str:
             return f"ExaBGP ended {end}: {remedy.format(port=port)} (it said: {last_words[-1][:300]})"
     said = f": {last_words[-1][:300]}" if last_words else " without a word"
     return f"ExaBGP ended {end}{said}"
+
+
+def no_start(error: Exception, folder: Path) -> str:
+    """Why an ExaBGP could not even be started from its configuration in ``folder``."""
+    if isinstance(error, OSError) and error.errno in _DISK:
+        return f"ExaBGP cannot be started: {unwritable(folder, os.strerror(error.errno))}"
+    return f"ExaBGP cannot be started: {error}"
+
+
+def unwritable(folder: Path, why: str) -> str:
+    """Nothing can be written in ``folder``, with the remedy. ``why``: the kernel's words."""
+    return f"{folder} cannot be written ({why}): make room there, or mount it writable; it is tried again"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from bgp_agent.speaker.definition import DefinitionError, PeerDefinition
 from bgp_agent.speaker.files import write_private
+from bgp_agent.speaker.remedies import unwritable
 
 #: Bytes; far above what any number of peers takes.
 _MOST: Final = 4 * 1024 * 1024
@@ -38,3 +40,24 @@ def save(path: Path, peers: Iterable[PeerDefinition]) -> None:
     """Keep these, in a file for its owner alone: it holds passwords. Raises :class:`OSError`."""
     body = {"peers": [peer.to_json() for peer in sorted(peers, key=lambda peer: peer.address)]}
     write_private(path, json.dumps(body).encode())
+
+
+class Store:
+    """The file at ``path`` as the host keeps it. ``problem``: why it is not what it shall be; then save once more."""
+
+    def __init__(self, path: Path, log: logging.Logger) -> None:
+        self.path = path
+        self.problem: str | None = None
+        self._log = log
+
+    def save(self, peers: Iterable[PeerDefinition]) -> None:
+        """Keep these, or say once why that cannot be."""
+        before, self.problem = self.problem, None
+        try:
+            save(self.path, peers)
+        except OSError as error:
+            self.problem = unwritable(self.path.parent, error.strerror or str(error))
+        if self.problem is not None and self.problem != before:
+            self._log.error("the peers cannot be kept for the next start: %s", self.problem)
+        elif self.problem is None and before is not None:
+            self._log.warning("the peers are kept for the next start again")

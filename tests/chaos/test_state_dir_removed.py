@@ -1,4 +1,4 @@
-"""Somebody cleans /run: the state directory is gone under a speaker that runs."""
+"""Somebody cleans /run: the state directory is gone under an agent and a speaker that run."""
 
 from __future__ import annotations
 
@@ -59,3 +59,21 @@ def test_a_second_speaker_that_was_faster_stays_and_the_first_ends(lab: Lab) -> 
     lab.wait(60)
     assert node.speaker is not None
     assert node.speaker.poll() is None
+
+
+def test_an_agent_makes_lock_and_socket_again_so_that_it_can_be_asked_and_a_second_one_is_refused(lab: Lab) -> None:
+    node = lab.nodes["node-b"]
+    first, start = node.agent, node.log("run").stat().st_size
+    assert first is not None
+    shutil.rmtree(node.state_dir)
+    made_again = [node.state_dir / "agent.lock", node.state_dir / "agent.sock"]
+    wait_for("lock and socket are there again", lambda: all(path.exists() for path in made_again), 5)
+    node.start_agent()
+    second, node.agent = node.agent, first
+    assert second is not None
+    assert second.wait(10) == 1
+    said = node.log("run").read_bytes()[start:].decode()
+    assert f"process {first.pid} holds {node.state_dir}/agent.lock" in said
+    assert "state='made again' reason='somebody removed the lock or the control socket" in said
+    assert node.ask("undrain").stdout == "announcing again\n"
+    assert first.poll() is None

@@ -98,8 +98,10 @@ async def test_a_drain_outlives_an_agent_that_is_killed_right_after_it_began(tmp
 
 async def test_a_drain_that_cannot_be_remembered_changes_nothing(tmp_path: Path) -> None:
     agent = Agent()
-    with pytest.raises(FileNotFoundError):
-        await Control(agent, tmp_path / "gone").drain(force=True, progress=silent)
+    outcome = await Control(agent, tmp_path / "gone").drain(force=True, progress=silent)
+    assert not outcome.good
+    assert "No such file or directory" in outcome.reason
+    assert "make state_dir writable" in outcome.reason
     assert agent.asked == []
 
 
@@ -135,3 +137,13 @@ async def test_a_speaker_that_does_not_end_keeps_the_agent(tmp_path: Path) -> No
     outcome = await Control(agent, tmp_path).stop(everything=True, progress=silent)
     assert (outcome.good, outcome.reason) == (False, "the speaker did not end in 160 s")
     assert agent.asked == ["stop the speaker"]
+
+
+async def test_an_undrain_that_cannot_be_remembered_announces_and_says_so(tmp_path: Path) -> None:
+    agent = Agent()
+    (tmp_path / MARK).mkdir()  # nothing that could be unlinked
+    outcome = await Control(agent, tmp_path).undrain(progress=silent)
+    assert not outcome.good
+    assert outcome.reason.startswith("announcing again, but ")
+    assert "the next start drains again" in outcome.reason
+    assert agent.asked == ["undrain"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -53,3 +54,29 @@ def test_a_symlink_in_the_way_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"agent\.lock"), locked(tmp_path):
         pass
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_lock_that_somebody_removed_is_taken_again_unless_another_was_faster(tmp_path: Path) -> None:
+    with locked(tmp_path) as lock:
+        assert lock.stands()
+        lock.path.unlink()
+        assert not lock.stands()
+        with locked(tmp_path):
+            assert not lock.stands()
+            with pytest.raises(LockedError):
+                lock.renew()
+        lock.renew()
+        assert lock.stands()
+        with pytest.raises(LockedError), locked(tmp_path):
+            pass
+
+
+def test_a_full_disk_takes_the_name_of_the_holder_and_not_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with locked(tmp_path), pytest.raises(LockedError, match="another process holds"), locked(tmp_path):
+        pass

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
 
 from bgp_agent.speaker.definition import PeerDefinition
-from bgp_agent.speaker.store import load, save
+from bgp_agent.speaker.store import Store, load, save
 
 PEER = PeerDefinition("10.42.0.4", 65515, 64512, "10.42.1.4", password="s3cret")  # noqa: S106
 
@@ -38,3 +39,21 @@ def test_one_bad_entry_does_not_stop_the_others(tmp_path: Path) -> None:
     peers, complaints = load(path)
     assert peers == [PEER]
     assert len(complaints) == 2
+
+
+def test_a_list_that_cannot_be_written_is_said_once_and_saved_later(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "state"
+    folder.write_text("in the way of the directory")
+    store = Store(folder / "peers.json", logging.getLogger("test"))
+    for _ in range(3):
+        store.save([PEER])
+        assert "make room there" in str(store.problem)
+    folder.unlink()
+    folder.mkdir()
+    for _ in range(2):
+        store.save([PEER])
+        assert store.problem is None
+    assert load(store.path) == ([PEER], [])
+    assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
