@@ -57,3 +57,14 @@ def test_make_targets_that_a_page_names_exist(page: Path) -> None:
     targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = set(re.findall(r"(?:`|^\s*)make ([a-z][a-z-]*)", page.read_text(), re.MULTILINE))
     assert named <= targets
+
+
+def test_every_disaster_names_tests_that_exist() -> None:
+    page = (ROOT / "docs/explanation/failure-modes.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| ") and not line.startswith("| disaster")]
+    for row in rows:
+        assert row.count(" | ") == 3, f"disaster, promise, cost and test: {row}"
+        named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", row)
+        assert named, f"no test: {row}"
+        for path, test in named:
+            assert re.search(rf"^(async )?def {test}\(", (ROOT / path).read_text(), re.MULTILINE), f"{path}::{test}"
