@@ -225,7 +225,7 @@ class Agent:
         self.router.configure(translate.settings(self.config), time.monotonic())
         self.rolling.want(self.configuration.definitions())
         for peer, export in self.router.own.exports.items():  # what was decided before there was anybody to tell
-            self.speaker.announce(peer, dict(export.wanted))
+            self.speaker.announce(peer, dict(export.wanted), export.settings.announce_limit)
             if peer in self.router.completed:
                 self.speaker.complete(peer)
         self._tell_prober()
@@ -342,8 +342,7 @@ class Agent:
             for peer, changes in actions.announce.items():
                 announce.setdefault(peer, {}).update(changes)
         for peer, changes in announce.items():
-            full = self.router.own.exports[peer].full(self.router.peers[peer].announced)
-            self.speaker.announce(peer, changes, old_first=full)
+            self.speaker.announce(peer, changes, self.router.own.exports[peer].settings.announce_limit)
         for actions in rounds:
             for peer in actions.complete:
                 self.speaker.complete(peer)

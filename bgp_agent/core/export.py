@@ -6,7 +6,6 @@ does) ends the session of a neighbour that announces too much, so what is above 
 
 from __future__ import annotations
 
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from bgp_agent.core.prefix import Address, Family, Prefix, family_of
@@ -57,11 +56,6 @@ class Export:
         self.changes[prefix] = None
         if self.over:
             self.offer(next(iter(self.over)))
-
-    def full(self, held: AbstractSet[Prefix]) -> bool:
-        """Has the peer no room for what is wanted beside what it holds."""
-        limit = self.settings.announce_limit
-        return limit is not None and len(self.wanted.keys() | held) > limit
 
     def take_changes(self) -> dict[Prefix, Announcement | None]:
         """What changed since the last time; None withdraws."""

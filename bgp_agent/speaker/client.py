@@ -113,13 +113,14 @@ class Speaker:
         if self._ready:
             self._reconcile()
 
-    def announce(self, peer: str, changes: Mapping[Prefix, Announcement | None], *, old_first: bool = False) -> None:
+    def announce(self, peer: str, changes: Mapping[Prefix, Announcement | None], limit: int | None = None) -> None:
         """Change what a peer shall hear; None withdraws. An unknown peer is nobody's loss.
 
-        ``old_first``: the peer has no room for what is new beside what is old; otherwise the new goes out first.
+        ``limit``: prefixes that the peer holds at most. As far as there is room, what is new goes out before what is
+        old is taken back.
         """
         if (known := self._peers.get(peer)) is not None:
-            known.announce(changes, old_first=old_first)
+            known.announce(changes, limit)
             self._push(peer, known)
 
     def complete(self, peer: str) -> None:

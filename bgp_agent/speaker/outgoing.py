@@ -6,12 +6,13 @@ withdrawn on missing knowledge: a prefix that ExaBGP holds and nobody asked for 
 be :meth:`whole <Outgoing.complete>`, or somebody asked for its withdrawal by name.
 
 What is new goes out before what is old is taken back, so that a block that is split or joined is never without a way
-to it; where the peer has no room for both, it is the other way round.
+to it. Only as far as there is room, though: ExaBGP never holds more than ``limit``, also not for a moment, and not
+because another agent left something there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -42,7 +43,7 @@ class Outgoing:
         self._refused: dict[Prefix, str] = {}
         self._new_refusals: dict[Prefix, str] = {}
         self._whole = False
-        self._old_first = False  # withdrawals before announcements
+        self.limit: int | None = None  # prefixes that are held at most
         self._making = 0  # unanswered announcements
         self._queue: tuple[dict[_Group, dict[Prefix, None]], ...] = ({}, {})  # announcements, withdrawals
         self._queued: dict[Prefix, _Group] = {}
@@ -64,9 +65,8 @@ class Outgoing:
         """Is there nothing left to send and nothing unanswered."""
         return not self._queued and not self._sent
 
-    def want(self, changes: Mapping[Prefix, Announcement | None], *, old_first: bool = False) -> None:
-        """Change the wanted set; None asks for a withdrawal. ``old_first``: withdraw before anything is announced."""
-        self._old_first = old_first
+    def want(self, changes: Mapping[Prefix, Announcement | None]) -> None:
+        """Change the wanted set; None asks for a withdrawal."""
         for prefix, announcement in changes.items():
             wanted = None if announcement is None else self._language.canonical(announcement)
             self._refused.pop(prefix, None)
@@ -110,7 +110,7 @@ class Outgoing:
         """Send once more what ExaBGP refused."""
         refused, self._refused = self._refused, {}
         for prefix in refused:
-            self.want({prefix: self._wanted.get(prefix)}, old_first=self._old_first)
+            self.want({prefix: self._wanted.get(prefix)})
 
     # --- commands and their answers ----------------------------------------------------------------------------------
     def next(self) -> Change | None:
@@ -119,18 +119,33 @@ class Outgoing:
         ExaBGP puts what it takes in one turn into UPDATEs with the withdrawals first, so those wait for the answers to
         the announcements before them.
         """
-        groups = self._queue[self._old_first] or self._queue[not self._old_first]
-        if not groups or (groups is self._queue[True] and self._making and not self._old_first):
-            return None
-        group, waiting = next(iter(groups.items()))
-        prefixes = tuple(islice(waiting, LINE))
+        for group, waiting in self._queue[False].items():
+            if prefixes := tuple(islice(self._fitting(waiting), LINE)):
+                self._take(prefixes)
+                self._making += 1
+                return self._language.announce(prefixes, group.attributes or Announcement())
+        for group, waiting in () if self._making else self._queue[True].items():
+            prefixes = tuple(islice(waiting, LINE))
+            self._take(prefixes)
+            return self._language.withdraw(prefixes, group.attributes)
+        return None
+
+    def _fitting(self, waiting: Iterable[Prefix]) -> Iterator[Prefix]:
+        """Of prefixes to be announced those that there is room for; one that is held already takes none."""
+        if self.limit is None:
+            yield from waiting
+            return
+        room = self.limit - len(self._held) - sum(prefix not in self._held for prefix in self._sent)
+        for prefix in waiting:
+            new = prefix not in self._held
+            if room > 0 or not new:
+                room -= new
+                yield prefix
+
+    def _take(self, prefixes: tuple[Prefix, ...]) -> None:
         for prefix in prefixes:
             self._dequeue(prefix)
         self._sent.update(prefixes)
-        if group.withdraw:
-            return self._language.withdraw(prefixes, group.attributes)
-        self._making += 1
-        return self._language.announce(prefixes, group.attributes or Announcement())
 
     def done(self, change: Change) -> None:
         """ExaBGP acknowledged a command."""

@@ -346,9 +346,10 @@ class Session:
         """Acknowledged by ExaBGP, on an established session that negotiated the family."""
         return self._announced
 
-    def announce(self, changes: Mapping[Prefix, Announcement | None], *, old_first: bool = False) -> None:
-        """Change the wanted set; None asks for a withdrawal. ``old_first``: withdraw before anything is announced."""
-        self._outgoing.want(changes, old_first=old_first)
+    def announce(self, changes: Mapping[Prefix, Announcement | None], limit: int | None = None) -> None:
+        """Change the wanted set; None asks for a withdrawal. ``limit``: prefixes that the peer holds at most."""
+        self._outgoing.limit = limit
+        self._outgoing.want(changes)
         self._sync(())
 
     def complete(self) -> None:

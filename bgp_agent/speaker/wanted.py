@@ -17,6 +17,7 @@ class Wanted:
         self.definition = definition
         self.session = Session(definition)
         self.wanted: dict[Prefix, Announcement] = {}
+        self.limit: int | None = None
         self.complete = False
         self.epoch = 0
         self.established = False
@@ -35,19 +36,20 @@ class Wanted:
         self.epoch = 0  # what the old ExaBGP still says is not for this session
         self.established = self.troubled = False
         if self.wanted:
-            self.session.announce(dict(self.wanted))
+            self.session.announce(dict(self.wanted), self.limit)
         if self.complete:
             self.session.complete()
         return events
 
-    def announce(self, changes: Mapping[Prefix, Announcement | None], *, old_first: bool = False) -> None:
+    def announce(self, changes: Mapping[Prefix, Announcement | None], limit: int | None) -> None:
         """Remember and pass on."""
+        self.limit = limit
         for prefix, announcement in changes.items():
             if announcement is None:
                 self.wanted.pop(prefix, None)
             else:
                 self.wanted[prefix] = announcement
-        self.session.announce(changes, old_first=old_first)
+        self.session.announce(changes, limit)
 
     def take_events(self) -> list[SpeakerEvent]:
         """What the session has to tell; what of it would have to be taken back is remembered."""

@@ -76,15 +76,6 @@ def test_a_family_that_the_peer_does_not_take_is_not_offered() -> None:
 
 
 # --- the limit -------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize(("limit", "full"), [(None, False), (3, False), (2, True)])
-def test_a_peer_is_full_when_old_and_new_together_are_above_its_limit(limit: int | None, full: bool) -> None:
-    made = export(announce_limit=limit)
-    made.offer(ONE)
-    made.offer(TWO)
-    assert made.full({ONE, THREE}) is full
-    assert not made.full({ONE, TWO})
-
-
 def test_above_the_limit_the_next_one_waits_for_room() -> None:
     made = export(announce_limit=2)
     for prefix in (ONE, TWO, THREE):

@@ -383,11 +383,42 @@ def test_what_is_new_and_never_answered_for_keeps_nothing_old() -> None:
     assert session.take_lines() == [WITHDRAW_ONE]
 
 
-def test_where_there_is_no_room_for_both_what_is_old_is_withdrawn_first() -> None:
+def test_where_there_is_no_room_for_both_what_is_new_waits_until_what_is_old_is_gone() -> None:
     session = ready(held=[ROUTE])
     session.complete()
-    session.announce({TWO: Announcement(), ONE: None}, old_first=True)
-    assert session.take_lines() == [WITHDRAW_ONE, ANNOUNCE_ONE.replace(b".1.0/", b".2.0/")]
+    session.announce({TWO: Announcement(), ONE: None}, 1)
+    assert session.take_lines() == [WITHDRAW_ONE]
+    feed(session, b"done")
+    assert session.take_lines() == [ANNOUNCE_ONE.replace(b".1.0/", b".2.0/")]
+
+
+def test_what_another_agent_left_counts_until_the_wanted_set_is_whole() -> None:
+    session = ready(held=[ROUTE])
+    session.announce({parse_prefix(f"192.168.{n}.0/26"): Announcement() for n in (2, 3, 4)}, 3)
+    (line,) = session.take_lines()
+    assert line.endswith(b" nlri 192.168.2.0/26 192.168.3.0/26\n")
+    feed(session, b"done")
+    assert session.take_lines() == []
+    session.complete()
+    assert session.take_lines() == [WITHDRAW_ONE]
+    feed(session, b"done")
+    (line,) = session.take_lines()
+    assert line.endswith(b" nlri 192.168.4.0/26\n")
+
+
+def test_what_is_on_its_way_to_the_peer_counts() -> None:
+    session = ready()
+    session.announce({ONE: Announcement(), TWO: Announcement(med=7)}, 1)
+    assert session.take_lines() == [ANNOUNCE_ONE]
+    feed(session, b"done")
+    assert session.take_lines() == []
+
+
+def test_other_attributes_need_no_room() -> None:
+    session = ready(held=[ROUTE, ROUTE.replace(b".1.0/", b".3.0/")])
+    session.announce({TWO: Announcement(med=7), ONE: Announcement(med=7)}, 1)  # less than is held already
+    (line,) = session.take_lines()
+    assert line.endswith(b"med 7 nlri 192.168.1.0/26\n")
 
 
 def test_one_bad_prefix_in_a_line_is_found_and_the_others_go_through() -> None:

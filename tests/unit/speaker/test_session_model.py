@@ -15,6 +15,7 @@ from tests.unit.speaker.model import OPEN, ExaBgp
 
 DEFINITION = PeerDefinition("10.99.1.2", 65515, 65001, "10.99.1.1", local_address="10.99.1.1")
 PREFIXES = [parse_prefix(f"192.168.{n}.0/26") for n in range(9)]
+LIMIT = 5  # prefixes that are held at most, at any moment
 HOP: Address = parse_address("10.99.1.7")
 ANNOUNCEMENTS = [
     Announcement(),
@@ -69,15 +70,15 @@ class Speaker(RuleBasedStateMachine):
     def want(self, prefix: Prefix, announcement: Announcement | None) -> None:
         if announcement is None:
             self.wanted.pop(prefix, None)
-        else:
+        elif prefix in self.wanted or len(self.wanted) < LIMIT:
             self.wanted[prefix] = announcement
-        self.session.announce({prefix: announcement})
+        self.session.announce({prefix: self.wanted.get(prefix)}, LIMIT)
         self.pump()
 
-    @rule(announcement=st.sampled_from(ANNOUNCEMENTS))
-    def want_all(self, announcement: Announcement) -> None:
-        self.wanted = dict.fromkeys(PREFIXES, announcement)
-        self.session.announce(dict(self.wanted))
+    @rule(prefixes=st.sets(st.sampled_from(PREFIXES), max_size=LIMIT), announcement=st.sampled_from(ANNOUNCEMENTS))
+    def want_these(self, prefixes: set[Prefix], announcement: Announcement) -> None:
+        self.wanted = dict.fromkeys(prefixes, announcement)
+        self.session.announce({prefix: self.wanted.get(prefix) for prefix in PREFIXES}, LIMIT)
         self.pump()
 
     @rule()
@@ -110,7 +111,7 @@ class Speaker(RuleBasedStateMachine):
         self.session = Session(DEFINITION)
         self.up_told = False
         self.announced = set()
-        self.session.announce(dict(self.wanted))
+        self.session.announce(dict(self.wanted), LIMIT)
         self.pump()
 
     @precondition(lambda self: self.attached)
@@ -168,6 +169,10 @@ class Speaker(RuleBasedStateMachine):
         assert set(self.session.announced) == self.announced
         assert self.up_told or not self.announced
 
+    @invariant()
+    def never_more_than_the_limit_is_held(self) -> None:
+        assert len(self.exabgp.rib) <= LIMIT
+
     def teardown(self) -> None:
         """Let it settle: then ExaBGP holds what is wanted, and all of it is announced."""
         self.exabgp.poison = set()
@@ -192,7 +197,7 @@ class Speaker(RuleBasedStateMachine):
         self.session.detached(self.now)
         self.session = again
         self.announced, self.up_told = set(), False
-        self.session.announce(dict(self.wanted))
+        self.session.announce(dict(self.wanted), LIMIT)
         self.session.complete()
         eors = sum(word.startswith("eor") for word in self.exabgp.wire)
         self.attach()
