@@ -22,7 +22,6 @@ from azure_twin.config import Config
 from azure_twin.containers.members import INSTANCE, Members
 from azure_twin.core import login
 from azure_twin.core.arm import Arm
-from azure_twin.core.effective import PEERING
 from azure_twin.core.errors import ArmError, Json
 from azure_twin.core.faults import Faults
 from azure_twin.core.forwarding import Planner, explain, ports_of
@@ -74,7 +73,7 @@ class Twin:
         self.members: Members | None = None
         self.ready = asyncio.Event()
         self._version = -1
-        self._peerings: set[str] | None = None
+        self._peered: frozenset[str] | None = None
         self._server: RouteServer | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._failed: asyncio.Future[None] | None = None
@@ -364,8 +363,7 @@ class Twin:
         for index, address in enumerate(server.addresses):
             running = self.orders[index] != "down" and self.fabric is not None and self.fabric.has_instance(index)
             self.birds[index].want(Wanted(address, server.gateway, peers, server.prefixes, running))
-        found = {each.key for each in self.arm.effective.of_kind(PEERING)}
-        if self._peerings is not None and found - self._peerings:  # a new VNet peering: soft reset to all (FAQ-2025)
+        if self._peered is not None and server.peered - self._peered:  # a new peering: soft reset to all (FAQ-2025)
             for bird in self.birds:
                 bird.refresh_all()
-        self._peerings = found
+        self._peered = server.peered

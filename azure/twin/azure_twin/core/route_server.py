@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from azure_twin.core import ids
-from azure_twin.core.effective import advertised_prefixes, net
+from azure_twin.core.effective import advertised_prefixes, net, peerings
 from azure_twin.core.kinds import World
 from azure_twin.core.kinds.hubs import CONNECTION, HUB, addresses, ip_configuration
 from azure_twin.core.specs import BgpConnectionSpec, HubIpConfigurationSpec, SubnetSpec
@@ -22,13 +22,14 @@ class ConfiguredPeer:
 
 @dataclass(frozen=True, slots=True)
 class RouteServer:
-    """One Route Server whose routing state is Provisioned."""
+    """One Route Server whose routing state is Provisioned. ``peered``: the VNets that its VNet is connected with."""
 
     addresses: tuple[str, ...]
     gateway: str
     length: int
     peers: tuple[ConfiguredPeer, ...]
     prefixes: tuple[str, ...]
+    peered: frozenset[str]
 
 
 def route_server(world: World) -> RouteServer | None:
@@ -48,5 +49,6 @@ def route_server(world: World) -> RouteServer | None:
             found, str(prefix[1]), prefix.prefixlen,
             tuple(ConfiguredPeer(spec.peer_ip, spec.peer_asn, etag) for spec, etag in specs),
             tuple(advertised_prefixes(world.effective, ids.parent(subnet_id))),
+            frozenset(remote.key for _, _, remote in peerings(world.effective, ids.parent(subnet_id))),
         )  # fmt: skip
     return None

@@ -187,6 +187,12 @@ class Cloud:
             ["birdc", "-s", self.folder / f"{vm}.ctl", *command.split()], capture_output=True, text=True, check=False
         ).stdout
 
+    def ignored(self, vm: str) -> int:
+        """Routes that BIRD got on its session with instance 0 and did not take for its own number in their path."""
+        shown = self.birdc(vm, "show protocols all r0")
+        line = next((each for each in shown.splitlines() if "Import withdraws" in each), "0 0 0 0 0 0")
+        return int(line.split()[5])
+
     def kill_bird(self, vm: str) -> None:
         bird = self.birds.pop(vm)
         bird.kill()

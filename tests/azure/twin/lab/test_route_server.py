@@ -45,6 +45,7 @@ def test_routes_are_reflected_with_the_instance_as_next_hop_and_never_to_their_s
     assert "BGP.as_path: 65515 64512" in seen
     assert "BGP.community: (64512,7) (65517,65517)" in seen
     assert "r0" not in cloud.birdc("a", f"show route {BLOCK}")
+    assert cloud.ignored("a") == 0  # nor sent to it and dropped there for its own number in the path
     vnet = cloud.birdc("a", "show route 10.42.0.0/16 protocol r1 all")
     assert f"BGP.next_hop: {INSTANCES[1]}" in vnet
     assert "BGP.as_path: 65515" in vnet
@@ -150,8 +151,14 @@ def test_a_new_vnet_peering_asks_every_peer_for_its_routes_again(cloud: Cloud) -
     place = {"location": "westeurope", "properties": {"addressSpace": {"addressPrefixes": ["10.50.0.0/16"]}}}
     spoke = cloud.arm("PUT", "virtualNetworks/spoke", place)
     hub = cloud.arm("GET", "virtualNetworks/vnet1")
+    elsewhere = cloud.arm("PUT", "virtualNetworks/elsewhere", {"location": "westeurope", "properties": {
+        "addressSpace": {"addressPrefixes": ["10.60.0.0/16"]}}})  # fmt: skip
+    for here, there in (("spoke", elsewhere), ("elsewhere", spoke)):
+        cloud.arm("PUT", f"virtualNetworks/{here}/virtualNetworkPeerings/p", {"properties": {
+            "remoteVirtualNetwork": {"id": there["id"]}}})  # fmt: skip
+    cloud.arm("PUT", "virtualHubs/rs1/bgpConnections/d", {"properties": {"peerIp": "10.42.2.9", "peerAsn": 64520}})
     cloud.settled()
-    assert "ROUTE-REFRESH" not in _log(cloud, "a")
+    assert "ROUTE-REFRESH" not in _log(cloud, "a")  # neither is a peering of the Route Server's VNet
     for name, here, there, lends in (("to-spoke", "vnet1", spoke, True), ("to-hub", "spoke", hub, False)):
         cloud.arm("PUT", f"virtualNetworks/{here}/virtualNetworkPeerings/{name}", {"properties": {
             "remoteVirtualNetwork": {"id": there["id"]}, "allowGatewayTransit": lends, "useRemoteGateways": not lends,
