@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from azure_twin.core import ids
 from azure_twin.core.errors import ArmError, Json, bad_request, retryable
@@ -92,14 +93,13 @@ class Kind:
         return ids.key(ids.parent(resource_id) if self.lock == "parent" else resource_id)
 
 
+_CIDR: Final = re.compile(r"[0-9a-fA-F.:]+/[0-9]{1,3}")
+
+
 def network(prefix: str, resource_id: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     """A prefix of a body; 400 with Azure's codes for what is not one."""
-    try:
-        return ipaddress.ip_network(prefix)
-    except ValueError:
-        pass
-    try:
-        right = ipaddress.ip_network(prefix, strict=False)
+    try:  # without the pattern Python also reads netmasks, zones and a bare address
+        right = ipaddress.ip_network(prefix if _CIDR.fullmatch(prefix) else "", strict=False)
     except ValueError:
         raise bad_request(
             "InvalidAddressPrefixFormat",
@@ -107,6 +107,8 @@ def network(prefix: str, resource_id: str) -> ipaddress.IPv4Network | ipaddress.
             "follow CIDR notation, "
             "for example 10.0.0.0/24.",
         ) from None
+    if ipaddress.ip_address(prefix.partition("/")[0]) == right.network_address:
+        return right
     raise bad_request(
         "InvalidCIDRNotation",
         f"The address prefix {prefix} in resource {resource_id} has an invalid CIDR notation. For the given "
@@ -121,6 +123,17 @@ def address(text: str, resource_id: str, code: str = "InvalidIPAddressFormat") -
         return ipaddress.IPv4Address(text)
     except ValueError:
         raise bad_request(code, f"IP address {text!r} of resource {resource_id} is not a valid IPv4 address.") from None
+
+
+def hop_address(text: str, resource_id: str, code: str) -> None:
+    """A next hop of a body, IPv4 or IPv6; 400 for what is neither."""
+    if ":" not in text:
+        address(text, resource_id, code)
+        return
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        raise bad_request(code, f"IP address {text!r} of resource {resource_id} is not valid.") from None
 
 
 def referenced(world: World, reference: str, by: str, operation: str) -> Resource:

@@ -129,7 +129,10 @@ def check_connection(world: World, put: Put) -> Json:
             "neither Azure nor IANA "
             "reserves.",
         )
-    peer = str(address(spec.peer_ip, put.resource_id, "InvalidPeerIp"))
+    given = address(spec.peer_ip, put.resource_id, "InvalidPeerIp")
+    peer = str(given)
+    if given.is_unspecified or given.is_loopback or given.is_multicast or given.is_reserved:
+        raise bad_request("InvalidPeerIp", f"Peer IP {peer} is no host's.")
     if peer in addresses(world, hub):
         raise bad_request("InvalidPeerIp", f"Peer IP {peer} is the Route Server's own.")
     for name, other in put.siblings.items():

@@ -9,7 +9,7 @@ from typing import Final
 
 from azure_twin.core import ids
 from azure_twin.core.errors import ArmError, Json, bad_request
-from azure_twin.core.kinds.base import Kind, Put, World, address, in_use, network
+from azure_twin.core.kinds.base import Kind, Put, World, hop_address, in_use, network
 from azure_twin.core.resources import Resource
 from azure_twin.core.specs import RouteSpec, RouteTableSpec, SubnetSpec
 from azure_twin.core.versions import ECMP_ROUTES
@@ -66,8 +66,7 @@ def _check_hops(world: World, put: Put, spec: RouteSpec, kind: str) -> None:
             "NextHopIpAddressNotAllowed", f"Route {put.resource_id} with nextHopType {kind} takes no nextHopIpAddress."
         )
     for hop in spec.next_hops:
-        if ":" not in hop:
-            address(hop, put.resource_id, "InvalidNextHopIpAddress")
+        hop_address(hop, put.resource_id, "InvalidNextHopIpAddress")
 
 
 def check_table(world: World, put: Put) -> Json:

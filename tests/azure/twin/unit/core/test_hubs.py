@@ -99,6 +99,8 @@ def test_wrong_peers_are_refused(client: Client) -> None:
     assert peer(client, "a", asn="64512").status == 400
     assert code(peer(client, "a", "nonsense")) == "InvalidPeerIp"
     assert code(peer(client, "a", "10.42.0.4")) == "InvalidPeerIp"
+    for nobody in ("0.0.0.0", "127.0.0.1", "224.0.0.5", "255.255.255.255"):
+        assert code(peer(client, "a", nobody)) == "InvalidPeerIp"
     peer(client, "a")
     assert code(peer(client, "b")) == "HubBgpConnectionPeerIpConflict"
     assert peer(client, "x" * 81).status == 400

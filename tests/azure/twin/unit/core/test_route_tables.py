@@ -127,6 +127,14 @@ def test_a_stale_etag_is_412_with_the_detail(client: Client) -> None:
     )
     table = str(body(client.ask("GET", "routeTables/rt1"))["etag"])
     assert client.ask("PUT", "routeTables/rt1", {"location": "westeurope"}, headers={"if-match": table}).status == 200
+    stale = {"if-match": table}
+    assert client.ask("PUT", "routeTables/rt1", {"location": "westeurope"}, headers=stale).status == 412
+    assert client.ask("PATCH", "routeTables/rt1", {"tags": {}}, headers=stale).status == 412
+    client.put_route("r1", "192.168.1.0/26")
+    assert client.ask("DELETE", "routeTables/rt1/routes/r1", headers=stale).status == 412
+    assert names(client) == ["r1"]
+    nic = body(client.ask("GET", "networkInterfaces/node-a"))
+    assert client.ask("PUT", "networkInterfaces/node-a", nic, headers=stale).status == 412
     assert client.ask("DELETE", "routeTables/rt1/routes/none", headers={"if-match": "*"}).status == 204
     assert client.put_route("new", "192.168.9.0/26", headers={"if-match": "*"}).status == 412
     assert client.put_route("new", "192.168.9.0/26", headers={"if-none-match": "*"}).status == 201
@@ -175,8 +183,10 @@ def test_read_only_values_are_shown_and_those_without_effect_are_kept(client: Cl
 
 def test_routes_that_make_no_sense_are_refused_with_the_reason(client: Client) -> None:
     assert code(client.put_route("r", "192.168.1.1/26")) == "InvalidCIDRNotation"
-    assert code(client.put_route("r", "nonsense")) == "InvalidAddressPrefixFormat"
-    assert code(client.put_route("r", "192.168.1.0/26", "nonsense")) == "InvalidNextHopIpAddress"
+    for prefix in ("nonsense", "10.9.0.0", "10.9.0.0/255.255.0.0", "10.9.0.0/0.0.255.255", "fe80::%eth0/64"):
+        assert code(client.put_route("r", prefix)) == "InvalidAddressPrefixFormat"
+    for hop in ("nonsense", ":nonsense:"):
+        assert code(client.put_route("r", "192.168.1.0/26", hop)) == "InvalidNextHopIpAddress"
     assert code(client.put_route("-r", "192.168.1.0/26")) == "InvalidResourceName"
     assert code(client.put_route("r" * 81, "192.168.1.0/26")) == "InvalidResourceName"
     path = "routeTables/rt1/routes/r"
