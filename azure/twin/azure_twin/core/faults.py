@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -42,12 +42,12 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     kind: Literal["answer", "lock", "hang", "close", "slow", "fail"]
     method: str = "*"
     path: str = "*"
-    times: int = 1
-    status: int = 500
+    times: Annotated[int, msgspec.Meta(ge=1)] = 1
+    status: Annotated[int, msgspec.Meta(ge=400, le=599)] = 500
     code: str = ""
     message: str = ""
-    retry_after: int | None = None
-    seconds: float = 30.0
+    retry_after: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    seconds: Annotated[float, msgspec.Meta(ge=0, le=315360000)] = 30.0
     apply: bool = False
     id: int = 0
 

@@ -69,3 +69,11 @@ def test_faults_that_wait_are_listed_and_taken_away_and_have_a_bound(client: Cli
         order(client, kind="answer")
     full = Request("POST", "/twin/faults", {}, {}, b'{"kind": "answer"}')
     assert client.twin.serve(full, control=True).status == 400
+
+
+@pytest.mark.parametrize(
+    "wrong", ['"status": 999999', '"status": 200', '"times": 0', '"seconds": -5', '"retry_after": -1']
+)
+def test_a_fault_that_http_cannot_carry_is_refused(client: Client, wrong: str) -> None:
+    asked = Request("POST", "/twin/faults", {}, {}, f'{{"kind": "answer", {wrong}}}'.encode())
+    assert client.twin.serve(asked, control=True).status == 400
