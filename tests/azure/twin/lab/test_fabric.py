@@ -129,6 +129,32 @@ def test_a_nic_without_forwarding_still_talks_for_itself(cloud: Cloud) -> None:
     assert cloud.reaches("b", ADDRESSES["c"])
 
 
+def test_a_nic_without_forwarding_neither_sends_foreign_sources_nor_receives_foreign_destinations(cloud: Cloud) -> None:
+    pod = POD[OUTSIDE]
+    cloud.pod("b", pod)
+    put_route(cloud, "r", OUTSIDE, ADDRESSES["b"])
+
+    def arrives(sender: str, at: str, target: str, source: str) -> bool:
+        """Whether the request gets there, whatever becomes of the answer."""
+        before = _echo_requests(cloud, at)
+        cloud.reaches(sender, target, source)
+        return _echo_requests(cloud, at) > before
+
+    for forwarding in (True, False):
+        set_forwarding(cloud, "b", on=forwarding)
+        cloud.settled()
+        assert arrives("b", "a", ADDRESSES["a"], pod) == forwarding
+        assert arrives("a", "b", pod, ADDRESSES["a"]) == forwarding
+
+
+def _echo_requests(cloud: Cloud, vm: str) -> int:
+    """ICMP echo requests that a VM's kernel has received."""
+    names, values = (
+        line.split() for line in cloud.vm(vm).run("cat", "/proc/net/snmp").splitlines() if line.startswith("Icmp:")
+    )
+    return int(values[names.index("InEchos")])
+
+
 def test_a_third_party_next_hop_is_honoured(cloud: Cloud) -> None:
     cloud.pod("b", POD[OUTSIDE])
     cloud.bird("c", [OUTSIDE], extra=f"bgp_next_hop = {ADDRESSES['b']};")
