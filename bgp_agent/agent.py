@@ -176,9 +176,11 @@ class Agent:
 
     async def _look_around(self) -> None:
         """Once a second: what no callback tells."""
-        attached = ready = False
-        judged = -1
+        attached: bool | None = None
+        ready, judged = False, -1
         while True:
+            await asyncio.sleep(LOOK)
+            self.telling.settled()
             if not ready or judged != self.router.revision:
                 judged = self.router.revision
                 ready = self._say_readiness(ready)
@@ -186,9 +188,9 @@ class Agent:
                 self.router.rib.expect(time.monotonic())
                 self._arm()
             if self.speaker.attached is not attached:
-                attached = self.speaker.attached
-                self.telling.tell(Change("speaker", "speaker", "attached" if attached else "lost", self.speaker.reason))
-            await asyncio.sleep(LOOK)
+                attached = self.speaker.attached  # that it is, the speaker's client has said already
+                change = Change("speaker", "speaker", "attached" if attached else "lost", self.speaker.reason)
+                self.telling.tell(change, quietly=attached)
 
     def _say_readiness(self, before: bool) -> bool:
         ready, reason = self.reports.readiness()

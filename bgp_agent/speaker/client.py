@@ -325,9 +325,9 @@ class Speaker:
 
     def _on_ready(self) -> None:
         self._ready = True
-        self.reason = "attached"
         self._spawned = None
-        self._log.info("attached to the speaker with %d peers", len(self._hosted))
+        self.reason = f"attached to the speaker (process {self.host_pid}) with {len(self._hosted)} peers"
+        self._log.info("%s", self.reason)
         now = self._clock()
         for address, peer in self._peers.items():
             if address not in self._hosted:  # this host has no such ExaBGP: whatever session there was has ended
