@@ -122,12 +122,12 @@ class Arm:
 
     async def get(self, path: str, kind: type[T], *, version: str = VERSION) -> T:
         """One resource, or whatever the path answers, as ``kind``."""
-        what = f"GET {path}"
+        what = f"GET {ids.short(path)}"
         return _decoded(what, (await self._send("GET", self._url(path, version), what)).body, kind)
 
     async def pages(self, path: str, *, version: str = VERSION) -> list[msgspec.Raw]:
         """All members of a list, undecoded: one that cannot be read does not cost the others."""
-        what = f"GET {path}"
+        what = f"GET {ids.short(path)}"
         url: str | None = self._url(path, version)
         found: list[msgspec.Raw] = []
         seen: set[str] = set()
@@ -148,7 +148,7 @@ class Arm:
         patience: float = PATIENCE,
     ) -> None:  # fmt: skip
         """Create or replace, and wait until the operation has ended well: up to ``patience`` seconds, then Busy."""
-        what = f"PUT {path}"
+        what = f"PUT {ids.short(path)}"
         answer = await self._send("PUT", self._url(path, version), what, msgspec.json.encode(body), if_match)
         await self._finished(what, answer, patience)
 
@@ -156,13 +156,13 @@ class Arm:
         self, path: str, *, version: str = VERSION, if_match: str | None = None, patience: float = PATIENCE
     ) -> None:
         """Delete, and wait as :meth:`put` does; what is not there is deleted."""
-        what = f"DELETE {path}"
+        what = f"DELETE {ids.short(path)}"
         answer = await self._send("DELETE", self._url(path, version), what, None, if_match)
         await self._finished(what, answer, patience)
 
     async def post(self, path: str, kind: type[T], *, version: str = VERSION, patience: float = PATIENCE) -> T:
         """An action that answers, at once or after an operation."""
-        what = f"POST {path}"
+        what = f"POST {ids.short(path)}"
         answer = await self._send("POST", self._url(path, version), what)
         return _decoded(what, (await self._finished(what, answer, patience)).body, kind)
 

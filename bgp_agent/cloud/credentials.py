@@ -11,7 +11,7 @@ import asyncio
 import os
 import time
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from azure.core.credentials import AccessTokenInfo, TokenRequestOptions
 from azure.core.credentials_async import AsyncSupportsTokenInfo
@@ -27,7 +27,7 @@ FORGET_EVERY: Final = 60.0
 """Seconds between two new identities after refused tokens: IMDS takes 20 requests a second from all of the machine."""
 PAUSE: Final = (2.0, 60.0)
 """Seconds in which a failure to get a token is simply repeated: at first, and at most."""
-_QUICK: Final = {"connection_timeout": 2, "read_timeout": 8, "retry_total": 2, "retry_status": 2}
+_QUICK: Final[dict[str, Any]] = {"connection_timeout": 2, "read_timeout": 8, "retry_total": 2, "retry_status": 2}
 _WORKLOAD: Final = ("AZURE_FEDERATED_TOKEN_FILE", "AZURE_CLIENT_ID", "AZURE_TENANT_ID")
 
 

@@ -66,6 +66,11 @@ def subscription(of: ResourceId) -> ResourceId:
     return ResourceId("/".join(of.split("/")[:3]))
 
 
+def short(of: str) -> str:
+    """What people need of an ID to know which one is meant: ``routeTables/rt1/routes/r1``."""
+    return of.rpartition("/providers/Microsoft.Network/")[2]
+
+
 def path(of: str) -> str:
     """An ID as the path of a URL."""
     return quote(of, safe="/()~")

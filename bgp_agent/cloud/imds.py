@@ -26,6 +26,7 @@ TIMEOUT: Final = 4.0
 FIRST_EVENTS: Final = 125.0
 """Seconds for the first answer about events: asking turns the feature on, which takes Azure up to two minutes."""
 MAX_BYTES: Final = 1024 * 1024
+_ABSENT: Final = "this is not an Azure VM, or IMDS is blocked for this process"
 _INSTANCE: Final = "/metadata/instance?api-version=2021-02-01"
 _EVENTS: Final = "/metadata/scheduledevents?api-version=2020-07-01"
 
@@ -44,7 +45,7 @@ class Interface:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """This virtual machine. ``environment``: the cloud it runs in; the order of ``interfaces`` means nothing."""
+    """A virtual machine. ``environment``: the cloud it runs in; the order of ``interfaces`` means nothing."""
 
     subscription: str
     group: str
@@ -191,13 +192,9 @@ class Imds:
                     said += more
                 status = answer.status
         except TimeoutError:
-            raise ImdsError(
-                f"IMDS at {self.url} does not answer: this is not an Azure VM, or it is blocked here"
-            ) from None
+            raise ImdsError(f"IMDS at {self.url} does not answer: {_ABSENT}") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise ImdsError(
-                f"IMDS at {self.url} is not reached: {clean(error)}: not an Azure VM, or it is blocked"
-            ) from None
+            raise ImdsError(f"IMDS at {self.url} is not reached: {clean(error)}: {_ABSENT}") from None
         if status != 200:
             raise ImdsError(f"IMDS at {self.url} answers {status}: {clean(said[:200].decode('utf-8', 'replace'))}")
         return said
