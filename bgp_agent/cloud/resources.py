@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from bgp_agent.cloud import ids, wire
+from bgp_agent.cloud import ids, reading, wire
 from bgp_agent.cloud.arm import Arm
 from bgp_agent.cloud.errors import NotFound, Trouble, clean
 from bgp_agent.cloud.ids import ResourceId
@@ -50,7 +50,7 @@ async def _one(arm: Arm, path: str, kind: type[W], make: Callable[[W], T]) -> T:
 async def _all(arm: Arm, path: str, kind: type[W], make: Callable[[W], T], version: str | None = None) -> list[T]:
     """A list in which every member counts: one that cannot be read makes the answer unknown."""
     items = await (arm.pages(path, version=version) if version else arm.pages(path))
-    found, unread = wire.members(items, kind, make)
+    found, unread = reading.members(items, kind, make)
     if unread:
         raise Trouble(f"GET {ids.short(path)}: {unread[0]}")
     return found
@@ -59,35 +59,35 @@ async def _all(arm: Arm, path: str, kind: type[W], make: Callable[[W], T], versi
 # --- interfaces and networks -----------------------------------------------------------------------------------------
 async def read_nic(arm: Arm, nic: ResourceId) -> Nic:
     """A network interface."""
-    return await _one(arm, nic, wire.NicWire, wire.nic)
+    return await _one(arm, nic, wire.NicWire, reading.nic)
 
 
 async def list_nics(arm: Arm, group: ResourceId) -> list[Nic]:
     """The network interfaces of a resource group, those that cannot be read left out; not those of scale sets."""
     items = await arm.pages(f"{group}/providers/Microsoft.Network/networkInterfaces")
-    return wire.members(items, wire.NicWire, wire.nic)[0]
+    return reading.members(items, wire.NicWire, reading.nic)[0]
 
 
 async def list_scale_set_nics(arm: Arm, machine: ResourceId) -> list[Nic]:
     """The network interfaces of an instance of a uniform scale set."""
     items = await arm.pages(f"{machine}/networkInterfaces", version=SCALE_SET_VERSION)
-    return wire.members(items, wire.NicWire, wire.nic)[0]
+    return reading.members(items, wire.NicWire, reading.nic)[0]
 
 
 async def read_network(arm: Arm, network: ResourceId) -> VirtualNetwork:
     """A virtual network with its subnets and peerings."""
-    return await _one(arm, network, wire.NetworkWire, wire.network)
+    return await _one(arm, network, wire.NetworkWire, reading.network)
 
 
 async def effective_routes(arm: Arm, nic: ResourceId) -> list[EffectiveRoute]:
     """What a network interface follows; it has to belong to a running machine. Takes Azure seconds."""
-    return wire.effective(await arm.post(f"{nic}/effectiveRouteTable", wire.EffectiveWire))
+    return reading.effective(await arm.post(f"{nic}/effectiveRouteTable", wire.EffectiveWire))
 
 
 # --- route tables ----------------------------------------------------------------------------------------------------
 async def read_table(arm: Arm, table: ResourceId) -> RouteTable:
     """A route table with all its routes."""
-    return await _one(arm, table, wire.TableWire, wire.table)
+    return await _one(arm, table, wire.TableWire, reading.table)
 
 
 async def put_route(
@@ -96,7 +96,8 @@ async def put_route(
     """Write one route to an appliance.
 
     ``if_match``: the table's ETag, so that nothing changed since it was read; only for a route that is there, since
-    HTTP answers 412 for one that is not (RFC 9110 section 13.1.1). Success means that Azure has it; the fabric follows within 10 to 60 s.
+    HTTP answers 412 for one that is not (RFC 9110 section 13.1.1). Success means that Azure has it; the
+    fabric follows within 10 to 60 s.
     """
     properties = {
         "addressPrefix": prefix_text(prefix),
@@ -115,30 +116,30 @@ async def routes_per_table(arm: Arm, subscription: ResourceId, location: str) ->
     """How many routes a table takes, and how many the fullest one has; None where Azure does not tell."""
     path = f"{subscription}/providers/Microsoft.Network/locations/{location}/usages"
     items = await arm.pages(path)
-    rows = wire.members(items, wire.UsageWire, lambda row: row)[0]
-    return wire.usage(rows, "RoutesPerRouteTable")
+    rows = reading.members(items, wire.UsageWire, lambda row: row)[0]
+    return reading.usage(rows, "RoutesPerRouteTable")
 
 
 # --- Route Server ----------------------------------------------------------------------------------------------------
 async def read_server(arm: Arm, server: ResourceId) -> RouteServer:
     """A Route Server."""
-    return await _one(arm, server, wire.ServerWire, wire.server)
+    return await _one(arm, server, wire.ServerWire, reading.server)
 
 
 async def list_servers(arm: Arm, scope: ResourceId) -> list[RouteServer]:
     """The Route Servers (and hubs of Virtual WAN) of a resource group or a subscription."""
-    return await _all(arm, f"{scope}/providers/Microsoft.Network/virtualHubs", wire.ServerWire, wire.server)
+    return await _all(arm, f"{scope}/providers/Microsoft.Network/virtualHubs", wire.ServerWire, reading.server)
 
 
 async def server_subnets(arm: Arm, server: ResourceId) -> list[ResourceId]:
     """The subnets that a Route Server is in: one, or none while it is built."""
-    found = await _all(arm, f"{server}/ipConfigurations", wire.HubIpWire, wire.hub_subnet)
+    found = await _all(arm, f"{server}/ipConfigurations", wire.HubIpWire, reading.hub_subnet)
     return [each for each in found if each is not None]
 
 
 async def list_connections(arm: Arm, server: ResourceId) -> list[BgpConnection]:
     """The peers that a Route Server has."""
-    return await _all(arm, f"{server}/bgpConnections", wire.ConnectionWire, wire.connection, PEERING_VERSION)
+    return await _all(arm, f"{server}/bgpConnections", wire.ConnectionWire, reading.connection, PEERING_VERSION)
 
 
 async def put_connection(arm: Arm, server: ResourceId, name: str, address: Address, asn: int) -> bool:
@@ -175,4 +176,4 @@ async def delete_connection(arm: Arm, server: ResourceId, name: str) -> None:
 async def learned_routes(arm: Arm, connection: ResourceId) -> dict[str, tuple[LearnedRoute, ...]]:
     """What each instance took from a peer, by the instance's name."""
     found = await arm.post(f"{connection}/learnedRoutes", dict[str, list[msgspec.Raw] | None])
-    return wire.learned(found)
+    return reading.learned(found)

@@ -1,56 +1,26 @@
-"""ARM's JSON as values: the one place that knows its field names (azure-rest-api-specs, Network).
+"""The shapes of ARM's JSON, as far as they are read (azure-rest-api-specs, Network); unknown fields are left alone.
 
-A field that nothing can be known without (an ID, ``properties``) has to be there, or the whole document is refused with
-:class:`WireError`; a member of a list that cannot be read is left out and named, so that it costs nobody else.
+What Azure leaves out or sets to null has a default; a field of the wrong type refuses what it stands in.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Final, TypeVar
-
 import msgspec
-
-from bgp_agent.cloud.errors import clean
-from bgp_agent.cloud.ids import ResourceId, resource_id
-from bgp_agent.cloud.imds import mac
-from bgp_agent.cloud.values import (
-    BgpConnection,
-    EffectiveRoute,
-    IpConfiguration,
-    LearnedRoute,
-    Nic,
-    Peering,
-    Route,
-    RouteServer,
-    RouteTable,
-    Subnet,
-    Usage,
-    VirtualNetwork,
-)
-from bgp_agent.core.prefix import Address, Prefix, PrefixError, parse_address, parse_prefix
-
-T = TypeVar("T")
-W = TypeVar("W")
-_NUMBERS: Final = re.compile(r"\d{1,10}")
-
-
-class WireError(ValueError):
-    """A document that is not what ARM documents; the message says where."""
 
 
 class _Wire(msgspec.Struct, rename="camel"):
     pass
 
 
-class _Ref(_Wire):
+class Ref(_Wire):
+    """A reference to another resource."""
+
     id: str
 
 
 class _IpProperties(_Wire):
     private_ip_address: str | None = msgspec.field(default=None, name="privateIPAddress")
-    subnet: _Ref | None = None
+    subnet: Ref | None = None
     primary: bool | None = None
 
 
@@ -61,9 +31,9 @@ class _IpConfiguration(_Wire):
 class _NicProperties(_Wire):
     enable_ip_forwarding: bool = msgspec.field(default=False, name="enableIPForwarding")
     ip_configurations: list[_IpConfiguration] | None = None
-    network_security_group: _Ref | None = None
+    network_security_group: Ref | None = None
     mac_address: str | None = None
-    virtual_machine: _Ref | None = None
+    virtual_machine: Ref | None = None
     primary: bool | None = None
 
 
@@ -77,9 +47,9 @@ class NicWire(_Wire):
 class _SubnetProperties(_Wire):
     address_prefix: str | None = None
     address_prefixes: list[str] | None = None
-    route_table: _Ref | None = None
-    network_security_group: _Ref | None = None
-    ip_configurations: list[_Ref] | None = None
+    route_table: Ref | None = None
+    network_security_group: Ref | None = None
+    ip_configurations: list[Ref] | None = None
 
 
 class SubnetWire(_Wire):
@@ -90,7 +60,7 @@ class SubnetWire(_Wire):
 
 
 class _PeeringProperties(_Wire):
-    remote_virtual_network: _Ref
+    remote_virtual_network: Ref
     use_remote_gateways: bool = False
     peering_state: str = ""
 
@@ -131,7 +101,9 @@ class _RouteProperties(_Wire):
     provisioning_state: str = ""
 
 
-class _Route(_Wire):
+class RouteWire(_Wire):
+    """``routeTables/{t}/routes/{r}``."""
+
     name: str
     properties: _RouteProperties
 
@@ -139,7 +111,7 @@ class _Route(_Wire):
 class _TableProperties(_Wire):
     disable_bgp_route_propagation: bool = False
     routes: list[msgspec.Raw] | None = None
-    subnets: list[_Ref] | None = None
+    subnets: list[Ref] | None = None
     provisioning_state: str = ""
 
 
@@ -178,7 +150,7 @@ class ServerWire(_Wire):
 
 
 class _HubIpProperties(_Wire):
-    subnet: _Ref | None = None
+    subnet: Ref | None = None
 
 
 class HubIpWire(_Wire):
@@ -201,13 +173,17 @@ class ConnectionWire(_Wire):
     properties: _ConnectionProperties
 
 
-class _Learned(_Wire):
+class LearnedWire(_Wire):
+    """One row of ``learnedRoutes``."""
+
     network: str
     next_hop: str | None = None
     as_path: str | None = None
 
 
-class _Effective(_Wire):
+class EffectiveRow(_Wire):
+    """One row of ``effectiveRouteTable``."""
+
     source: str = ""
     state: str = ""
     address_prefix: list[str] | None = None
@@ -219,159 +195,3 @@ class EffectiveWire(_Wire):
     """The answer of ``effectiveRouteTable``."""
 
     value: list[msgspec.Raw] | None = None
-
-
-def nic(wire: NicWire) -> Nic:
-    """A network interface."""
-    found = wire.properties
-    return Nic(
-        _id(wire.id), found.enable_ip_forwarding,
-        tuple(
-            IpConfiguration(_address(each.private_ip_address), _ref(each.subnet), bool(each.primary))
-            for each in (inner.properties for inner in found.ip_configurations or [])
-        ),
-        _ref(found.network_security_group), mac(found.mac_address or ""), _ref(found.virtual_machine),
-        bool(found.primary),
-    )  # fmt: skip
-
-
-def subnet(wire: SubnetWire) -> Subnet:
-    """A subnet."""
-    found = wire.properties
-    texts = found.address_prefixes or ([found.address_prefix] if found.address_prefix else [])
-    return Subnet(
-        _id(wire.id), _prefixes(texts), _ref(found.route_table), _ref(found.network_security_group),
-        tuple(each.id for each in found.ip_configurations or []),
-    )  # fmt: skip
-
-
-def network(wire: NetworkWire) -> VirtualNetwork:
-    """A virtual network."""
-    found = wire.properties
-    peerings = members(found.virtual_network_peerings, PeeringWire, _peering)[0]
-    return VirtualNetwork(
-        _id(wire.id), _prefixes(found.address_space.address_prefixes or []),
-        tuple(subnet(each) for each in found.subnets or []), tuple(peerings),
-    )  # fmt: skip
-
-
-def _peering(wire: PeeringWire) -> Peering:
-    found = wire.properties
-    connected = found.peering_state.lower() == "connected"
-    return Peering(wire.name, _id(found.remote_virtual_network.id), found.use_remote_gateways, connected)
-
-
-def table(wire: TableWire) -> RouteTable:
-    """A route table."""
-    found = wire.properties
-    routes, unread = members(found.routes, _Route, _route)
-    return RouteTable(
-        _id(wire.id), wire.etag, found.provisioning_state, not found.disable_bgp_route_propagation, tuple(routes),
-        tuple(_id(each.id) for each in found.subnets or []), tuple(unread),
-    )  # fmt: skip
-
-
-def _route(wire: _Route) -> Route:
-    found = wire.properties
-    several = found.next_hop.next_hop_ip_addresses if found.next_hop else None
-    texts = several or ([found.next_hop_ip_address] if found.next_hop_ip_address else [])
-    try:
-        prefix: Prefix | None = parse_prefix(found.address_prefix)
-    except PrefixError:
-        if "/" in found.address_prefix:
-            raise
-        prefix = None
-    hops = tuple(parse_address(each) for each in texts)
-    return Route(wire.name, found.address_prefix, prefix, found.next_hop_type, hops, found.provisioning_state)
-
-
-def usage(wires: Iterable[UsageWire], what: str) -> Usage | None:
-    """The row named ``what``, None if there is none."""
-    row = next((each for each in wires if each.name.value.lower() == what.lower()), None)
-    return Usage(row.current_value, row.limit) if row is not None else None
-
-
-def server(wire: ServerWire) -> RouteServer:
-    """A Route Server."""
-    found = wire.properties
-    try:
-        addresses = tuple(parse_address(each) for each in found.virtual_router_ips or [])
-    except PrefixError as error:
-        raise WireError(f"virtualRouterIps: {error}") from None
-    return RouteServer(_id(wire.id), found.virtual_router_asn, addresses, found.routing_state, found.provisioning_state)
-
-
-def hub_subnet(wire: HubIpWire) -> ResourceId | None:
-    """The subnet that a Route Server is in."""
-    return _ref(wire.properties.subnet)
-
-
-def connection(wire: ConnectionWire) -> BgpConnection:
-    """A bgpConnection."""
-    found = wire.properties
-    return BgpConnection(
-        _id(wire.id), wire.name, parse_address(found.peer_ip), found.peer_asn, found.provisioning_state
-    )
-
-
-def learned(wire: Mapping[str, list[msgspec.Raw] | None]) -> dict[str, tuple[LearnedRoute, ...]]:
-    """Routes by instance (``RouteServiceRole_IN_0``), IN_0 first."""
-    return {name: tuple(members(wire[name], _Learned, _learned)[0]) for name in sorted(wire)}
-
-
-def _learned(wire: _Learned) -> LearnedRoute:
-    path = tuple(int(each) for each in _NUMBERS.findall(wire.as_path or ""))
-    return LearnedRoute(parse_prefix(wire.network), _address(wire.next_hop), path)
-
-
-def effective(wire: EffectiveWire) -> list[EffectiveRoute]:
-    """One row for each prefix; service tags are left out."""
-    return [row for rows in members(wire.value, _Effective, _effective)[0] for row in rows]
-
-
-def _effective(wire: _Effective) -> list[EffectiveRoute]:
-    hops = tuple(found for each in wire.next_hop_ip_address or [] if (found := _address(each)) is not None)
-    active = wire.state.lower() == "active"
-    prefixes = _prefixes(wire.address_prefix or [])
-    return [EffectiveRoute(each, wire.source, active, wire.next_hop_type, hops) for each in prefixes]
-
-
-def members(items: Iterable[msgspec.Raw] | None, kind: type[W], make: Callable[[W], T]) -> tuple[list[T], list[str]]:
-    """What of a list can be read, and why the rest cannot."""
-    found: list[T] = []
-    unread: list[str] = []
-    for item in items or []:
-        try:
-            found.append(make(msgspec.json.decode(item, type=kind)))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
-            unread.append(f"{clean(bytes(item)[:80].decode('utf-8', 'replace'))}: {clean(error)}")
-    return found, unread
-
-
-def _id(text: str) -> ResourceId:
-    try:
-        return resource_id(text)
-    except ValueError as error:
-        raise WireError(str(error)) from None
-
-
-def _ref(wire: _Ref | None) -> ResourceId | None:
-    return _id(wire.id) if wire is not None else None
-
-
-def _address(text: str | None) -> Address | None:
-    """An address, None where there is none."""
-    try:
-        return parse_address(text) if text else None
-    except PrefixError:
-        return None
-
-
-def _prefixes(texts: Iterable[str]) -> tuple[Prefix, ...]:
-    found = []
-    for each in texts:
-        try:
-            found.append(parse_prefix(each))
-        except PrefixError:
-            continue
-    return tuple(found)
