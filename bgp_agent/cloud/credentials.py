@@ -8,6 +8,7 @@ anything). azure-identity keeps a token until it expires, even after Azure refus
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from types import TracebackType
@@ -28,6 +29,8 @@ FORGET_EVERY: Final = 60.0
 PAUSE: Final = (2.0, 60.0)
 """Seconds in which a failure to get a token is simply repeated: at first, and at most."""
 _QUICK: Final[dict[str, Any]] = {"connection_timeout": 2, "read_timeout": 8, "retry_total": 2, "retry_status": 2}
+for _name in ("azure", "msal"):  # what they complain of is in our errors, once; what they trace is nobody's to read
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
 _WORKLOAD: Final = ("AZURE_FEDERATED_TOKEN_FILE", "AZURE_CLIENT_ID", "AZURE_TENANT_ID")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bgp_agent.cloud import ids
+from bgp_agent.cloud import ids, peering
 from bgp_agent.cloud.asking import Wanted
 from bgp_agent.cloud.discovery import discover
 from bgp_agent.cloud.ids import ResourceId
@@ -145,7 +145,10 @@ async def test_a_route_server_that_is_being_built_has_no_addresses_yet(opened: O
     assert len(found.server.addresses) == 2
 
 
-async def test_a_spoke_finds_the_route_server_of_the_network_whose_gateway_it_uses(opened: Opened) -> None:
+@pytest.mark.parametrize("told", ["by the hub's subnet", "by the list"])
+async def test_a_spoke_finds_the_route_server_of_the_network_whose_gateway_it_uses(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch, told: str
+) -> None:
     hub = """
 - name: hub
   address_space: [10.50.0.0/16]
@@ -159,6 +162,10 @@ async def test_a_spoke_finds_the_route_server_of_the_network_whose_gateway_it_us
     )
     config = config.replace("virtual_network: vnet1", "virtual_network: hub")
     azure = await opened(config=config)
+    if told == "by the list":
+        monkeypatch.setattr(peering, "_in_subnet", lambda _: None)  # a subnet that does not name its occupant
+    else:
+        azure.fault(kind="answer", status=403, method="GET", path="*/virtualhubs", times=2)
     found = await discover(azure.imds, azure.arm, Wanted())
     assert found.missing == ()
     assert found.server is not None

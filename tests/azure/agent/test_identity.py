@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import logging
 import os
 import socket
 import subprocess
@@ -86,6 +87,20 @@ async def test_a_token_that_azure_refuses_is_replaced_at_once_but_not_again_and_
         await resources.read_table(azure.arm, TABLE)
     azure.arm.credential._forgotten = float("-inf")  # a minute later
     await resources.read_table(azure.arm, TABLE)
+
+
+async def test_azures_libraries_log_nothing_least_of_all_a_token(
+    azure: Azure, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        token = (await azure.arm.credential.get_token_info(PUBLIC.scope)).token
+        await resources.read_table(azure.arm, TABLE)
+        monkeypatch.setenv("AZURE_CLIENT_ID", "nobody")
+        async with Credential(azure.arm.cloud, azure.url) as credential:
+            with pytest.raises(Denied):
+                await credential.get_token_info(PUBLIC.scope)
+    assert token not in caplog.text
+    assert not [each.name for each in caplog.records if each.name.split(".")[0] in {"azure", "msal"}]
 
 
 async def test_an_identity_that_the_machine_does_not_have_is_denied_and_imds_is_left_alone(
