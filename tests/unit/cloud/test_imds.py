@@ -27,12 +27,12 @@ COMPUTE = {
         (200, ""),
         (200, '{"compute": {"name": 5}}'),
         (200, '{"compute": []}'),
-        (200, "[" * 100_000),
+        pytest.param(200, "[" * 100_000, id="deep"),
         (404, "latest/meta-data"),
         (429, "Too many requests"),
         (500, ""),
         (302, ""),
-        (200, " " * (imds_module.MAX_BYTES + 1)),
+        pytest.param(200, " " * (imds_module.MAX_BYTES + 1), id="long"),
     ],
 )
 async def test_what_imds_would_not_say_is_one_error_with_words(stub: Stub, status: int, body: str) -> None:
