@@ -137,10 +137,10 @@ def test_each_return_that_the_network_does_not_honour_makes_the_next_one_wait_lo
         assert made.patience == 60.0 * 2 ** min(failures, MAX_DOUBLINGS)
         made.look(BACK, now)
         made.look(BACK, now + made.patience - 1)
-        assert made.state is State.RETURNING
+        assert made.wanted == BLOCKS
         now += made.patience
         made.look(BACK, now)
-        assert made.state is State.CANARY
+        assert made.canary == A
     made.look(OUT, now)
     made.look(OUT, now + 30.0)
     assert (made.state, made.patience) == (State.BGP, 60.0)
