@@ -28,6 +28,7 @@ MACHINES: Final = {
     "peer": ("bgp_agent.core.peers", "TRANSITIONS"),
     "what the agent knows of ExaBGP": ("bgp_agent.speaker.session", "TRANSITIONS"),
     "an ExaBGP process": ("bgp_agent.speaker.supervision", "TRANSITIONS"),
+    "hand-over": ("bgp_agent.core.handover", "TRANSITIONS"),
 }
 
 
