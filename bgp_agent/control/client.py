@@ -34,7 +34,8 @@ def call(path: Path, request: Request, progress: Callable[[str], None]) -> Outco
     """Ask the agent at ``path`` and wait for the outcome. Raises :class:`UnreachableError`."""
     with _connected(path, "agent", "`bgp-agent run`") as connection:
         connection.settimeout(request.timeout + GRACE)
-        connection.sendall(encode_request(request))
+        with contextlib.suppress(BrokenPipeError):  # who is refused for who it is, or comes too many, is told unasked
+            connection.sendall(encode_request(request))
         with connection.makefile("rb") as lines:
             return _outcome(path, iter(lambda: lines.readline(LINE), b""), progress)
 

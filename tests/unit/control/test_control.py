@@ -7,9 +7,11 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -127,10 +129,11 @@ async def test_the_socket_is_for_its_owner_alone_and_gone_afterwards(tmp_path: P
 #: Connects to agent.sock in its working directory, sends a line, prints the answer as it came. Everything is imported
 #: before the user changes: as another one it could not read the interpreter's files.
 AS_NOBODY = """
-import os, socket, sys
+import contextlib, os, socket, sys
 os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)
 connection = socket.socket(socket.AF_UNIX); connection.connect("agent.sock")
-connection.sendall(sys.argv[1].encode())
+with contextlib.suppress(BrokenPipeError):  # it may be refused before it has asked
+    connection.sendall(sys.argv[1].encode())
 os.write(1, connection.recv(4096))
 """
 
@@ -143,6 +146,28 @@ def ask_as_nobody(folder: Path) -> bytes:
     return subprocess.run(
         [sys.executable, "-c", AS_NOBODY, line], cwd=folder, capture_output=True, check=True, timeout=20
     ).stdout
+
+
+async def test_a_caller_that_is_refused_before_it_has_asked_is_told_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    why, closed = Outcome(good=False, reason="8 callers wait already"), threading.Event()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "agent.sock"))
+        listening.listen()
+
+        def refuse() -> None:
+            with listening.accept()[0] as caller:
+                caller.sendall(encode_answer(why))
+            closed.set()
+
+        def late(request: Request) -> bytes:
+            assert closed.wait(5)
+            return encode_request(request)
+
+        monkeypatch.setattr(client, "encode_request", late)
+        told, _ = await asyncio.gather(ask(tmp_path / "agent.sock", Request("undrain")), asyncio.to_thread(refuse))
+    assert told == (why, [])
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can call as another user")
