@@ -24,6 +24,7 @@ from typing import Final
 import structlog
 
 from bgp_agent import translate
+from bgp_agent.alone import alone
 from bgp_agent.config import Config, Loaded
 from bgp_agent.configuring import Configuration
 from bgp_agent.control import client
@@ -113,6 +114,8 @@ class Agent:
         self.router.own.drain(on=drained)
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(self._signals())
+            kernel = self.config.kernel
+            await stack.enter_async_context(alone(kernel.table, kernel.protocol, kernel.metric))
             await stack.enter_async_context(self._control.serving())
             http = self.config.http
             await stack.enter_async_context(serving(self.reports, http.listen, http.metrics_listen))

@@ -135,9 +135,13 @@ def test_a_second_agent_and_a_taken_port_are_said_and_the_first_goes_on(
         second = bgp_agent("run", "-c", config)
         assert second.code == 1
         assert f"bgp-agent: process {process.pid} holds {tmp_path}/state/agent.lock" in second.err
-        elsewhere = bgp_agent("run", "-c", config, env={"BGP_AGENT_STATE_DIR": str(tmp_path / "other")})
+        other = {"BGP_AGENT_STATE_DIR": str(tmp_path / "other")}
+        elsewhere = bgp_agent("run", "-c", config, env=other)
         assert elsewhere.code == 1
-        assert f"bgp-agent: http.listen: {listen} is taken by another process" in elsewhere.err
+        assert f"bgp-agent: another agent (process {process.pid}) of this node keeps the routes of " in elsewhere.err
+        for_itself = bgp_agent("run", "-c", config, env={**other, "BGP_AGENT_KERNEL__METRIC": "4097"})
+        assert for_itself.code == 1
+        assert f"bgp-agent: http.listen: {listen} is taken by another process" in for_itself.err
         assert process.poll() is None
 
 
