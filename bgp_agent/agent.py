@@ -269,6 +269,8 @@ class Agent:
         """The configuration or a password file changed."""
         changed = self.configuration.reload()
         if changed is None:
+            if self.configuration.unread:
+                self._watch.again()
             return
         self._watch.replace(self.configuration.loaded.files)
         config = self.config
@@ -280,6 +282,8 @@ class Agent:
                 self._probe_changed.set()
         if self.configuration.located:
             self.rolling.want(self.configuration.definitions())  # also when only a password file changed
+        if self.configuration.unread:
+            self._watch.again()
         self._settle()
 
     # --- news --------------------------------------------------------------------------------------------------------

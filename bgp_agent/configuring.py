@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 
 from bgp_agent import translate
-from bgp_agent.config import Changes, ConfigError, Loaded, changes, load, with_address
+from bgp_agent.config import Changes, ConfigError, Loaded, UnreadableError, changes, load, with_address
 from bgp_agent.log import set_level
 from bgp_agent.passwords import Passwords
 from bgp_agent.reporting import Identity
@@ -30,6 +30,7 @@ class Configuration:
         self.config = loaded.config
         self.identity = Identity(loaded.config.node.name or "", str(loaded.path))
         self.located = False  # is the node's own address known
+        self._unread = False
         self._environ = environ
         self._passwords = Passwords()
 
@@ -43,17 +44,23 @@ class Configuration:
         self.identity.address, self.identity.address6 = self.config.node.address or "", self.config.node.address6
         return True
 
+    @property
+    def unread(self) -> bool:
+        """Is there a file that could not be read when it changed; it is worth another try."""
+        return self._unread or bool(self._passwords.lost)
+
     def reload(self) -> Changes | None:
         """Read the file again; None when it is refused. What may change now is in force when this returns."""
         identity = self.identity
         try:
             self.loaded = load(self.loaded.path, self._environ)
         except ConfigError as error:
+            self._unread = isinstance(error, UnreadableError)
             identity.config_problem = str(error)
             identity.reload_failures += 1
             log.error("the new configuration is refused; the last good one goes on", reason=str(error))  # noqa: TRY400
             return None
-        identity.config_problem = None
+        self._unread, identity.config_problem = False, None
         identity.config_loaded = time.time()
         new = self.loaded.config
         if self.located:  # the address that is in use stays: it is the identity of every session

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bgp_agent.config.loading import Loaded, load, parse, source_address, with_address
 from bgp_agent.config.model import Config, Peer
-from bgp_agent.config.problems import ConfigError
+from bgp_agent.config.problems import ConfigError, UnreadableError
 from bgp_agent.config.reload import Changes, changes
 from bgp_agent.config.text import defaults, effective, init_text
 
@@ -17,6 +17,7 @@ __all__ = [
     "ConfigError",
     "Loaded",
     "Peer",
+    "UnreadableError",
     "changes",
     "defaults",
     "effective",

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from bgp_agent.config import checks
 from bgp_agent.config.environment import Overrides, apply, overrides
 from bgp_agent.config.model import Config
-from bgp_agent.config.problems import ConfigError, Problem, located, problems_of
+from bgp_agent.config.problems import ConfigError, Problem, UnreadableError, located, problems_of
 from bgp_agent.config.yaml12 import Document, YamlError, read
 
 MAX_BYTES: Final = 1024 * 1024
@@ -64,7 +64,7 @@ def read_file(path: Path) -> str:
         ) from None
     except OSError as error:
         why = error.strerror or str(error)
-        raise ConfigError(str(path), [f"{path}: cannot be read: {why}: check its owner and mode"]) from None
+        raise UnreadableError(str(path), [f"{path}: cannot be read: {why}: check its owner and mode"]) from None
     if len(data) > MAX_BYTES:
         raise ConfigError(str(path), [f"{path}: is longer than {MAX_BYTES} bytes: this is no config of bgp-agent"])
     try:

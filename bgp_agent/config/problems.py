@@ -40,6 +40,10 @@ class ConfigError(Exception):
         super().__init__("\n".join((*self.lines[:MAX_SHOWN], *more)))
 
 
+class UnreadableError(ConfigError):
+    """A config whose file could not be read; another try may find nothing wrong with it."""
+
+
 def key_text(key: Key) -> str:
     """A key path as people write it: ``bgp.peers[0].asn``."""
     text = ""

@@ -71,6 +71,7 @@ class FileSource:
             text = read_text(path)
         except OSError as error:
             self._say(_lost(path, error))
+            self._watch.again()
             return
         except ValueError as error:
             self._say(f"{path}: {error}")

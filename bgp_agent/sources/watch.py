@@ -128,6 +128,10 @@ class Watch:
         self._begun = True
         self._wake.set()
 
+    def again(self) -> None:
+        """Tell of every file at the next look, changed or not: what was told could not be read just then."""
+        self._finished |= self._paths
+
     async def run(self) -> None:
         """Watch until cancelled."""
         try:

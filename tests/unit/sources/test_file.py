@@ -5,16 +5,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from bgp_agent.core.prefix import Prefix, parse_prefix
 from bgp_agent.core.values import Blocks, SourceState
+from bgp_agent.sources import file
 from bgp_agent.sources.blockfile import MAX_BYTES
 from bgp_agent.sources.file import FileSource, read_text
+from bgp_agent.sources.watch import Watch
 
 POOLS = [parse_prefix("192.168.0.0/16"), parse_prefix("10.0.0.0/8")]
 
@@ -179,6 +183,26 @@ async def test_a_file_that_must_not_be_read_withdraws_nothing(path: Path) -> Non
         found = await agent.until(SourceState.STALE, ONE)
         assert "cannot be read (" in found.reason
         assert found.reason.endswith("keeping 1 block")
+
+
+async def test_a_file_that_could_not_be_read_when_it_changed_is_tried_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No descriptor was left, or the disk did not answer; nothing of the file itself changes when that is over."""
+
+    def used_up(_: Path) -> str:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(file, "Watch", partial(Watch, poll=0.05))
+    path.write_text(text_of(ONE))
+    async with node(path) as agent:
+        await agent.until(SourceState.SYNCED, ONE)
+        with monkeypatch.context() as patch:
+            patch.setattr(file, "read_text", used_up)
+            path.write_text(text_of(ONE, TWO))
+            stale = await agent.until(SourceState.STALE, ONE)
+            assert "Too many open files" in stale.reason
+        await agent.until(SourceState.SYNCED, ONE, TWO)
 
 
 async def test_a_configmap_update_is_taken(tmp_path: Path) -> None:

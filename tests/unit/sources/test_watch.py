@@ -244,6 +244,16 @@ async def test_what_is_half_written_at_one_look_waits_for_the_next(
     assert len(seen.told) == 1
 
 
+async def test_what_could_not_be_read_is_told_again_at_the_next_look_once(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    async with watching(tmp_path / "file", poll=0.05) as seen:
+        await seen.nothing()
+        seen.watch.again()
+        await seen.change("the next look is over")
+        seen.told.clear()
+        await seen.nothing()
+
+
 async def test_another_set_of_files_can_be_watched_at_once(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "sub" / "two"
     two.parent.mkdir()
