@@ -100,6 +100,7 @@ class Hostile:
     keepalives: bool = True
     accepted: int = 0
     heard: list[int] = field(default_factory=list)  # the kinds of messages on the connection that stands
+    refused: list[tuple[int, int]] = field(default_factory=list)  # code and subcode of each NOTIFICATION so far
     _socket: socket.socket | None = None
 
     def good(self, *prefixes: str, asns: Iterable[int] = (), hop: str = "", more: bytes = b"") -> bytes:
@@ -150,6 +151,8 @@ class Hostile:
             kind = data[18]
             if kind in {OPEN, KEEPALIVE} and self.keepalives:
                 connection.sendall(message(KEEPALIVE))
+            if kind == NOTIFICATION:
+                self.refused.append((data[19], data[20]))
             self.heard.append(kind)
             data = data[length:]
         return data
