@@ -36,6 +36,7 @@ from bgp_agent.core.prefix import Family, Prefix, family_of, host, parse_address
 from bgp_agent.core.reports import Verified
 from bgp_agent.core.router import Actions, Change, Router
 from bgp_agent.core.values import Announcement, Blocks, SpeakerEvent
+from bgp_agent.crash import on_fault
 from bgp_agent.draining import MARK, Control
 from bgp_agent.home import Home
 from bgp_agent.kernel import Changed, Kernel
@@ -110,6 +111,7 @@ class Agent:
     # --- life --------------------------------------------------------------------------------------------------------
     async def run(self) -> None:
         """Until :meth:`stop`, or a signal to end."""
+        asyncio.get_running_loop().set_exception_handler(on_fault)
         drained = (self.state_dir / MARK).exists()
         self.router.own.drain(on=drained)
         async with contextlib.AsyncExitStack() as stack:

@@ -39,12 +39,12 @@ def source_towards(peer: PeerDefinition) -> str | None:
     """The own address of this peer's session; None while there is no route to it."""
     if peer.local_address is not None:
         return peer.local_address
-    with socket.socket(_FAMILIES[peer.family], socket.SOCK_DGRAM) as probe:
-        try:
+    try:
+        with socket.socket(_FAMILIES[peer.family], socket.SOCK_DGRAM) as probe:
             probe.connect((peer.address, peer.port))
-        except OSError:
-            return None
-        return str(probe.getsockname()[0])
+            return str(probe.getsockname()[0])
+    except OSError:
+        return None
 
 
 def doors(peers: Iterable[PeerDefinition]) -> dict[str, Door]:
@@ -90,13 +90,15 @@ class Doorbell:
             return
         self._complaints.pop(door.address, None)
         self._open[door.address] = (door, opened)
-        asyncio.get_running_loop().add_reader(opened, self._answer, opened)
+        asyncio.get_running_loop().add_reader(opened, self._answer, door.address, opened)
 
-    def _answer(self, door: socket.socket) -> None:
+    def _answer(self, address: str, door: socket.socket) -> None:
         for _ in range(BURST):
             try:
                 connection, source = door.accept()
-            except OSError:
+            except OSError as error:
+                if error.errno in {errno.EMFILE, errno.ENFILE}:  # who waits would wake us for ever
+                    self._shut(address)
                 return
             connection.close()
             self._knock(str(source[0]))

@@ -68,6 +68,7 @@ class Host:
         self._homeless: str | None = None  # why the sockets could not be made again
         self._doorbell = Doorbell(settings.port, self._knocked, self._log.warning)
         self._doors_soon = False
+        self._doors_due = 0.0
 
     async def run(self) -> int:
         """Run until SIGTERM or SIGINT; the exit code. Raises :class:`HostError`."""
@@ -96,7 +97,8 @@ class Host:
             finally:
                 self._close_sockets()
                 if self._hold.stands():  # else it is another speaker's
-                    settings.socket.unlink(missing_ok=True)
+                    with contextlib.suppress(OSError):  # what stays is a leftover that the next start replaces
+                        settings.socket.unlink(missing_ok=True)
                 self._doorbell.close()
                 if self._agent is not None:
                     self._agent.close()
@@ -222,7 +224,8 @@ class Host:
         if self._slots.get(address) is slot:
             del self._slots[address]
         if slot.forget:
-            (self._place.folder / exabgp_config.file_name(address)).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a read-only disk: the next start takes it out
+                (self._place.folder / exabgp_config.file_name(address)).unlink(missing_ok=True)
             self._tell(message(Kind.GONE, peer=address))
 
     async def _guard(self, process: PeerProcess) -> None:
@@ -243,21 +246,26 @@ class Host:
 
     async def _watch(self) -> None:
         """Look after every ExaBGP once a second."""
-        doors_due = time.monotonic() + DOORS
+        self._doors_due = time.monotonic() + DOORS
         while True:
             await asyncio.sleep(TICK)
-            now = time.monotonic()
-            hold = self._hold
-            if hold is not None and not (hold.stands() and self._settings.socket.exists()):
-                await self._return_home(hold)
-            if self._store.problem is not None:
-                self._save()
-            for process in self._processes():
-                process.check(now)
-                process.nudge(now)
-            if now >= doors_due:  # addresses and routes come and go, as do other programs on the port
-                doors_due = now + DOORS
-                self._open_doors()
+            try:
+                await self._look_after(time.monotonic())
+            except Exception:  # noqa: BLE001 - the root of a task: a fault in it must not end every session
+                self._log.exception("looking after the ExaBGPs failed; they go on, and so does this")
+
+    async def _look_after(self, now: float) -> None:
+        hold = self._hold
+        if hold is not None and not (hold.stands() and self._settings.socket.exists()):
+            await self._return_home(hold)
+        if self._store.problem is not None:
+            self._save()
+        for process in self._processes():
+            process.check(now)
+            process.nudge(now)
+        if now >= self._doors_due:  # addresses and routes come and go, as do other programs on the port
+            self._doors_due = now + DOORS
+            self._open_doors()
 
     def _open_doors(self) -> None:
         self._doors_soon = False

@@ -130,7 +130,10 @@ def listen(settings: Settings) -> socket.socket:
     path = settings.socket
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.unlink(missing_ok=True)
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    except OSError as error:
+        raise HostError(f"cannot listen on {path}: {error.strerror or error}") from None
     try:
         listening.bind(str(temporary))
         temporary.chmod(0o600)

@@ -237,19 +237,27 @@ class PeerProcess:
         text = exabgp_config.text(self.definition, self._place.handover, self.token, listen=listen)
         config.unlink(missing_ok=True)  # of one that has ended: on a full disk the new one needs its room
         write_private(config, text.encode(), owner=account)
-        self._popen = subprocess.Popen(
+        popen = subprocess.Popen(
             self._place.command(config),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd="/",
             env=exabgp_config.environment(os.environ, account.pw_name), start_new_session=True, bufsize=0,
             user=account.pw_uid if other else None, group=account.pw_gid if other else None,
             extra_groups=[] if other else None,
         )  # fmt: skip
-        self._handle = os.pidfd_open(self._popen.pid)
-        loop = asyncio.get_running_loop()
-        loop.add_reader(self._handle, self._on_exit)
-        assert self._popen.stdout is not None  # noqa: S101 - it was asked for
-        self._log = Inlet(os.dup(self._popen.stdout.fileno()), self._on_log, lambda: None)
-        self._popen.stdout.close()
+        assert popen.stdout is not None  # noqa: S101 - it was asked for
+        with popen.stdout as out:
+            try:
+                self._handle = os.pidfd_open(popen.pid)
+                self._log = Inlet(os.dup(out.fileno()), self._on_log, lambda: None)
+            except OSError:  # no descriptor is left: one that nobody could end must not run
+                popen.kill()
+                popen.wait()
+                if self._handle >= 0:
+                    os.close(self._handle)
+                    self._handle = -1
+                raise
+        self._popen = popen
+        asyncio.get_running_loop().add_reader(self._handle, self._on_exit)
         self._started = time.monotonic()
         self._move(Event.STARTED)
 

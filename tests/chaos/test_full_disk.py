@@ -11,6 +11,7 @@ from functools import partial
 
 import pytest
 
+from lab.bird import ROUTE_SERVER_ASN
 from lab.evidence import Messages, RouteEvents
 from lab.netns import wait_for
 from lab.topology import ROUTE_SERVERS, Lab, Node
@@ -22,6 +23,10 @@ pytestmark = [pytest.mark.netns, pytest.mark.timeout(120)]
 
 def mount(node: Node, *words: str) -> None:
     subprocess.run(["mount", *words, str(node.state_dir)], check=True)
+
+
+def done(*words: str) -> bool:
+    return not subprocess.run(words, capture_output=True, check=False).returncode
 
 
 def end(node: Node) -> None:
@@ -75,11 +80,11 @@ def full(node: Node) -> Iterator[None]:
 def read_only(node: Node) -> Iterator[None]:
     """The kernel makes no disk read-only on which files are open for writing, but for an error of the disk itself."""
     mount(node, "--bind", str(node.state_dir))
-    mount(node, "-o", "remount,bind,ro")
+    wait_for("nobody is just writing", lambda: done("mount", "-o", "remount,bind,ro", str(node.state_dir)))
     try:
         yield
     finally:
-        subprocess.run(["umount", str(node.state_dir)], check=True)
+        wait_for("nobody is just reading", lambda: done("umount", str(node.state_dir)))
 
 
 @contextlib.contextmanager
@@ -153,6 +158,21 @@ def test_peers_that_cannot_be_kept_for_the_next_start_are_kept_when_there_is_roo
 
 def hold_times(node: Node) -> list[int]:
     return [peer["hold_time"] for peer in node.status()["peers"]]
+
+
+def test_a_peer_that_is_taken_out_while_the_disk_is_read_only_costs_the_other_one_nothing(lab: Lab, node: Node) -> None:
+    stays = lab.fabric.birds["rs-0"]
+    flaps = node.status()["peers"][0]["flaps"]
+    with read_only(node):
+        configure(node, peers=[{"address": ROUTE_SERVERS["rs-0"], "asn": ROUTE_SERVER_ASN, "multihop": 8}])
+        wait_for("rs-1 has lost the session", lambda: not lab.fabric.birds["rs-1"].established(node.name), 20)
+        wait_for("its ExaBGP has ended", lambda: len(exabgps(node.state_dir)) == 1, 10)
+        configure(node)
+        wait_for("the other one's cannot start", lambda: [p["state"] for p in node.status()["peers"]] ==
+                 ["established", "down"], 20)  # fmt: skip
+        assert stays.established(node.name)
+        assert node.status()["peers"][0]["flaps"] == flaps
+    lab.wait(60)
 
 
 def test_a_drain_that_cannot_be_remembered_is_refused_and_withdraws_nothing(lab: Lab, node: Node) -> None:

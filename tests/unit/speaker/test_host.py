@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from bgp_agent.speaker import host as host_module
 from bgp_agent.speaker import link
 from bgp_agent.speaker.definition import PeerDefinition
 from bgp_agent.speaker.host import Host
 from bgp_agent.speaker.premises import HostError, Settings
+from bgp_agent.speaker.process import PeerProcess
 from bgp_agent.speaker.protocol import VERSION, FrameReader, Kind, Lines, Message, lines, message
 from bgp_agent.speaker.store import save
 
@@ -256,3 +258,25 @@ async def test_unknown_user_and_too_long_a_path_are_named(tmp_path: Path) -> Non
         await Host(Settings(tmp_path, user="nobody-of-that-name"), LOG).run()
     with pytest.raises(HostError, match="short"):
         await Host(Settings(tmp_path / ("x" * 120)), LOG).run()
+
+
+async def test_a_fault_in_looking_after_the_exabgps_does_not_end_the_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(host_module, "TICK", 0.01)
+    looked: list[float] = []
+
+    def faulty(_: PeerProcess, now: float) -> None:
+        looked.append(now)
+        raise ValueError("a fault")
+
+    monkeypatch.setattr(PeerProcess, "check", faulty)
+    save(tmp_path / "peers.json", [DOWN])
+    async with hosting(tmp_path) as settings:
+        async with asyncio.timeout(5):
+            while len(looked) < 3:  # noqa: ASYNC110 - asked, not told
+                await asyncio.sleep(0.01)
+        async with calling(settings) as caller:
+            caller.hello()
+            assert (await caller.hear(Kind.STATE)).text("peer") == DOWN.address
+    assert "they go on, and so does this" in caplog.text

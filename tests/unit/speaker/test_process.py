@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import pwd
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -96,6 +99,30 @@ async def test_pipes_come_and_commands_are_answered(tmp_path: Path) -> None:
         assert process.snapshot.unacked == 0
         assert [state for state, _ in life.ears.states] == ["starting", "running"]
         assert (tmp_path / "10.42.0.4.conf").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("lacking", ["pidfd_open", "dup"])
+async def test_without_a_descriptor_to_hold_it_by_no_process_is_left_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacking: str
+) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Remembered(subprocess.Popen[bytes]):
+        def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - whatever Popen takes
+            super().__init__(*args, **options)
+            started.append(self)
+
+    def used_up(_: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(subprocess, "Popen", Remembered)
+    life = Life(tmp_path, HAND_OVER + f"say('{UP}'); serve(); time.sleep(60)")
+    async with life.lived() as process:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, lacking, used_up)
+            await life.until("the problem is told", lambda: "Too many open files" in str(process.problem))
+        await life.until("it runs when there are some", lambda: process.established)
+        assert [popen.poll() is None for popen in started] == [False] * (len(started) - 1) + [True]
 
 
 async def test_silent_process_is_asked_and_left_alone_when_it_answers(
