@@ -140,6 +140,24 @@ def test_route_with_unusable_attributes_is_refused_with_its_reason(rig: Rig, foe
     assert rig.peer(FOE)["flaps"] == flaps, "RFC 7606: one bad route does not cost the session"
 
 
+HARMLESS: Final = {
+    "an AGGREGATOR of 3 bytes": bgp.attribute(7, b"abc", bgp.OPTIONAL),
+    "an ATOMIC_AGGREGATE of 4 bytes": bgp.attribute(6, b"abcd", bgp.WELL_KNOWN),
+    "an unknown optional attribute": bgp.attribute(199, b"\xff" * 40, bgp.OPTIONAL),
+}
+
+
+@pytest.mark.parametrize("lie", HARMLESS)
+def test_broken_attribute_that_decides_nothing_is_discarded_and_the_route_stays(
+    rig: Rig, foe: Hostile, lie: str
+) -> None:
+    """RFC 7606 sections 7.6 and 7.7: attribute discard."""
+    flaps = rig.peer(FOE)["flaps"]
+    foe.say(bgp.update(GOOD + HARMLESS[lie], bgp.nlri(BAD)))
+    wait_for("the route is in the kernel", lambda: BAD in rig.kernel(), 10)
+    assert rig.peer(FOE)["flaps"] == flaps
+
+
 PREFIXES: Final = {
     "0.0.0.0/0": "default route", "0.0.0.0/8": "outside the pools", "127.0.0.0/8": "outside the pools",
     "224.0.0.0/4": "outside the pools", "240.0.0.0/4": "outside the pools", "192.168.1.0/26": "own block",
