@@ -22,6 +22,8 @@ from lab.netns import Namespace, Network, wait_for
 BGP4MP: Final = 16
 MESSAGE_AS4: Final = 4
 UPDATE: Final = 2  # RFC 4271 section 4.1
+#: What ``ip monitor`` prints late of a namespace that is being made: its links' other ends, and their multicast.
+_NO_EVENTS: Final = ("Error: Peer netns reference is invalid.", "multicast ff00::/8")
 AFI_IPV6: Final = 2
 
 
@@ -128,7 +130,12 @@ class RouteEvents:
 
     def seen(self) -> list[str]:
         """Every event so far, as "NAMESPACE: what ip monitor printed"."""
-        return [f"{ns.name}: {line}" for ns, log in self._logs.items() for line in log.read_text().splitlines()]
+        return [
+            f"{namespace.name}: {line}"
+            for namespace, log in self._logs.items()
+            for line in log.read_text().splitlines()
+            if not line.startswith(_NO_EVENTS)
+        ]
 
 
 def _subscribed(pid: int) -> bool:

@@ -120,8 +120,11 @@ class Watch:
         return self._paths
 
     def replace(self, paths: Iterable[Path]) -> None:
-        """Watch these files from now on."""
-        self._paths = frozenset(map(_absolute, paths))
+        """Watch these files from now on. The same files once more are no news."""
+        wanted = frozenset(map(_absolute, paths))
+        if wanted == self._paths:
+            return
+        self._paths = wanted
         self._seen = {path: self._seen.get(path) or look(path) for path in self._paths}
         self._second = {path: seen for path, seen in self._second.items() if path in self._paths}
         self._finished &= self._paths

@@ -254,6 +254,24 @@ async def test_what_could_not_be_read_is_told_again_at_the_next_look_once(tmp_pa
         await seen.nothing()
 
 
+async def test_one_that_cannot_be_read_for_long_is_looked_at_as_seldom_as_ever(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.touch()
+    told: list[frozenset[Path]] = []
+
+    def reader(paths: frozenset[Path]) -> None:
+        told.append(paths)
+        watch.replace([path])
+        watch.again()
+
+    watch = Watch([path], reader, poll=30.0, settle=0.01)
+    watch.again()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0.3):
+            await watch.run()
+    assert len(told) <= 2, "telling of it brings no look of its own"
+
+
 async def test_another_set_of_files_can_be_watched_at_once(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "sub" / "two"
     two.parent.mkdir()
