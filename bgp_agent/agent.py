@@ -25,7 +25,7 @@ import structlog
 
 from bgp_agent import translate
 from bgp_agent.alone import alone
-from bgp_agent.config import Config, Loaded
+from bgp_agent.config import Config, Found, Loaded
 from bgp_agent.configuring import Configuration
 from bgp_agent.control import client
 from bgp_agent.control.server import ControlServer
@@ -42,6 +42,7 @@ from bgp_agent.home import Home
 from bgp_agent.kernel import Changed, Kernel
 from bgp_agent.lock import Lock, locked
 from bgp_agent.log import configure
+from bgp_agent.moving import SPEAKER, Moving
 from bgp_agent.notify import notify, watchdog
 from bgp_agent.probe import setup
 from bgp_agent.probe.service import Prober
@@ -60,6 +61,9 @@ log: Final = structlog.get_logger("bgp_agent")
 ADDRESS_RETRY: Final = 1.0
 #: Seconds between two looks at what no callback tells.
 LOOK: Final = 1.0
+#: Who asks for the hand-over before a drain, and what is said where there is nothing to hand over to.
+DRAIN: Final = "drain"
+NO_TABLE: Final = "there is no route table to hand over to"
 #: A step's decisions come to rest after two or three rounds; a defect must not keep the loop from everything else.
 ROUNDS: Final = 100
 
@@ -89,15 +93,22 @@ class Agent:
         self.next_hops = next_hops
         self.router = Router(translate.settings(config), self.fib, next_hops, time.monotonic())
         self.source = FileSource(config.blocks.path, translate.pools(config), self._on_source)
-        self.speaker = Speaker(self.state_dir / "speaker.sock", self._on_speaker, spawn=spawn, peer_log=exabgp_said)
         self.prober = Prober(
             config.node.name or "", config.probe.port, self._on_verified, in_use=lambda a: next_hops.in_use(host(a))
         )
+        self.moving: Moving | None = None
+        if config.azure is not None:
+            self.moving = Moving(config, self.router, self.prober.probe, self._settle, self._on_azure)
+        self.speaker = Speaker(
+            self.state_dir / "speaker.sock", self._on_speaker, spawn=spawn, peer_log=exabgp_said,
+            maintenance=self.moving.before_the_speaker_stops if self.moving is not None else None,
+        )  # fmt: skip
         self._control = ControlServer(self.state_dir / "agent.sock", Control(self, self.state_dir))
         self.home = Home(lock, self._control, self._remember_drain)
         self.reports = Reports(
             identity=self.configuration.identity, router=self.router, kernel=self.kernel,
             speaker=self.speaker, prober=self.prober, home=self.home, clock=time.monotonic,
+            attraction=self.moving.attraction if self.moving is not None else None,
         )  # fmt: skip
         self.rolling = Rolling(self.speaker.set_peers, self._stands, serves=self._serves)
         self._watch = Watch(loaded.files, lambda _: self.reload())
@@ -161,6 +172,8 @@ class Agent:
             group.create_task(self.speaker.run(), name="speaker")
             group.create_task(self.rolling.run(), name="changed peers, one by one")
             group.create_task(self._probing(), name="probe")
+            if self.moving is not None:
+                group.create_task(self.moving.run(), name="hand-over")
 
     async def _probing(self) -> None:
         """Run the probe as configured, and run it anew when that changes. With mode off nothing of it is left."""
@@ -196,6 +209,8 @@ class Agent:
                 attached = self.speaker.attached  # that it is, the speaker's client has said already
                 change = Change("speaker", "speaker", "attached" if attached else "lost", self.speaker.reason)
                 self.telling.tell(change, quietly=attached)
+                if attached and self.moving is not None:
+                    self.moving.back(SPEAKER)
 
     def _say_readiness(self, before: bool) -> bool:
         ready, reason = self.reports.readiness()
@@ -226,7 +241,7 @@ class Agent:
         said = False
         while not self.configuration.locate():
             if not said:
-                log.warning("no route to the first peer yet, so the node's address is not known; looking again")
+                log.warning("the node's address is not known yet; looking again", why=self.configuration.unlocated)
                 said = True
             await asyncio.sleep(ADDRESS_RETRY)
         self.router.configure(translate.settings(self.config), time.monotonic())
@@ -280,6 +295,8 @@ class Agent:
             self.source.reconfigure(config.blocks.path, translate.pools(config))
             self.router.configure(translate.settings(config), time.monotonic())
             self._tell_prober()
+            if self.moving is not None:
+                self.moving.configure(config)
             if {"probe.mode", "probe.port"} & set(changed.live):
                 self._probe_changed.set()
         if self.configuration.located:
@@ -308,6 +325,15 @@ class Agent:
             self.router.on_links(changed.next_hops)
             self.prober.uplinks(self._uplinks())
         self.router.on_kernel(changed.routes)
+        self._settle()
+
+    def _on_azure(self, found: Found) -> None:
+        """What Azure told of this node and its peers."""
+        if not self.configuration.discovered(found) or not self.configuration.located:
+            return
+        self.router.configure(translate.settings(self.config), time.monotonic())
+        self.rolling.want(self.configuration.definitions())
+        self._tell_prober()
         self._settle()
 
     def _on_verified(self, answers: list[tuple[Prefix, Verified]]) -> None:
@@ -339,6 +365,8 @@ class Agent:
                 log.error("decisions did not come to rest; the loop goes on first", rounds=ROUNDS)
                 asyncio.get_running_loop().call_later(LOOK, self._settle)
             self._speak(rounds)
+            if self.moving is not None:
+                rounds.append(Actions(changes=self.moving.look(now)))
         finally:
             self._settling = False
             for actions in rounds:  # when all is done: a line in the log costs as much as a decision
@@ -382,6 +410,19 @@ class Agent:
         if self.router.own.drained:
             (self.state_dir / MARK).touch(mode=0o600)
 
+    def cannot_move(self) -> str | None:
+        """Why the traffic cannot be moved to a route table before a drain; None when it can."""
+        return NO_TABLE if self.moving is None else self.moving.cannot()
+
+    async def move(self, progress: Callable[[str], None]) -> str | None:
+        """Move the traffic to the route table; why that never comes to be."""
+        return NO_TABLE if self.moving is None else await self.moving.moved(DRAIN, "a drain", progress)
+
+    def moved_back(self) -> None:
+        """What was moved for a drain need not stay."""
+        if self.moving is not None:
+            self.moving.back(DRAIN)
+
     def unacknowledged(self) -> list[str]:
         """The established peers that still hold a block of ours."""
         return [peer.address for peer in established(self.router.peers.values()) if peer.announced]
@@ -397,7 +438,8 @@ class Agent:
     def _arm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        at = self.router.next_timer()
+        times = [self.router.next_timer(), self.moving.next_timer() if self.moving is not None else None]
+        at = min((each for each in times if each is not None), default=None)
         loop = asyncio.get_running_loop()
         self._timer = None if at is None else loop.call_later(max(0.0, at - time.monotonic()), self._on_timer)
 

@@ -13,7 +13,17 @@ from typing import Final
 import structlog
 
 from bgp_agent import translate
-from bgp_agent.config import Changes, ConfigError, Loaded, UnreadableError, changes, load, with_address
+from bgp_agent.config import (
+    Changes,
+    ConfigError,
+    Found,
+    Loaded,
+    UnreadableError,
+    changes,
+    load,
+    with_address,
+    with_found,
+)
 from bgp_agent.log import set_level
 from bgp_agent.passwords import Passwords
 from bgp_agent.reporting import Identity
@@ -30,19 +40,51 @@ class Configuration:
         self.config = loaded.config
         self.identity = Identity(loaded.config.node.name or "", str(loaded.path))
         self.located = False  # is the node's own address known
+        self._found: Found | None = None
         self._unread = False
         self._environ = environ
         self._passwords = Passwords()
 
+    def discovered(self, found: Found) -> bool:
+        """Azure told something: fill it in where the file says nothing; is anything different now.
+
+        The node's address and AS number are the identity of every session: once in use, they stay until a restart.
+        """
+        self._found = found
+        filled = with_found(self.loaded.config, found)
+        if self.located:
+            filled = with_address(filled, lambda _: self.config.node.address or "")
+        before = self.config
+        self.config = changes(before, filled).config if self.located and before.bgp.asn is not None else filled
+        if self.located:
+            self._identify()
+        return self.config != before
+
+    @property
+    def unlocated(self) -> str:
+        """What the node's address waits for."""
+        if self.config.azure is not None and not self.config.bgp.peers:
+            return "Azure has not told the node's address yet; node.address sets it"
+        return "there is no route to the first peer"
+
     def locate(self) -> bool:
-        """Find the node's own address, towards the first peer; False while there is no route to it."""
+        """Find the node's own address, towards the first peer; False while that is not to be had.
+
+        With Azure the address and the peers may have to be discovered first.
+        """
+        config = self.config
+        if config.azure is not None and not config.bgp.peers and (self._found is None or config.node.address is None):
+            return False
         try:
             self.config = with_address(self.config)
         except OSError:
             return False
         self.located = True
-        self.identity.address, self.identity.address6 = self.config.node.address or "", self.config.node.address6
+        self._identify()
         return True
+
+    def _identify(self) -> None:
+        self.identity.address, self.identity.address6 = self.config.node.address or "", self.config.node.address6
 
     @property
     def unread(self) -> bool:
@@ -62,7 +104,7 @@ class Configuration:
             return None
         self._unread, identity.config_problem = False, None
         identity.config_loaded = time.time()
-        new = self.loaded.config
+        new = self.loaded.config if self._found is None else with_found(self.loaded.config, self._found)
         if self.located:  # the address that is in use stays: it is the identity of every session
             new = with_address(new, lambda _: self.config.node.address or "")
         changed = changes(self.config, new)

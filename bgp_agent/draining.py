@@ -23,6 +23,15 @@ class Drainable(Protocol):
     def drain(self, *, on: bool) -> None:
         """Take back every announcement, or offer them again."""
 
+    def cannot_move(self) -> str | None:
+        """Why the traffic cannot be moved to a route table first; None when it can."""
+
+    async def move(self, progress: Callable[[str], None]) -> str | None:
+        """Move the traffic to the route table and wait until that is in effect; why it never will be."""
+
+    def moved_back(self) -> None:
+        """What was moved for a drain need not stay."""
+
     def unacknowledged(self) -> list[str]:
         """The established peers that still hold a block of ours."""
 
@@ -42,21 +51,24 @@ class Control:
 
     async def drain(self, *, force: bool, progress: Callable[[str], None]) -> Outcome:
         """Withdraw everything and wait for the peers' acknowledgements. Cancelled when its time is up."""
-        if not force:
+        refusal = None if force else await self._hand_over(progress)
+        if refusal is not None:
             return Outcome(
                 good=False,
-                reason="refused: there is no route table to hand over to, so the pods of this node would be cut off; "
+                reason=f"refused: {refusal}, so the pods of this node would be cut off; "
                 "`bgp-agent drain --force` does it all the same",
             )
         try:
             self._mark.touch(mode=0o600)
         except OSError as error:
+            self._agent.moved_back()
             return Outcome(
                 good=False,
                 reason=f"refused: {self._mark} cannot be written ({error.strerror or error}), so a restart would undo "
                 "the drain: make state_dir writable first; nothing is changed",
             )
         self._agent.drain(on=True)
+        self._agent.moved_back()  # a drained node asks for it by itself
         said = ""
         while waiting := self._agent.unacknowledged():
             words = f"waiting for {' and '.join(waiting)} to acknowledge the withdrawal"
@@ -65,6 +77,11 @@ class Control:
                 said = words
             await asyncio.sleep(_LOOK)
         return Outcome(good=True, reason="drained: nothing is announced any more; `bgp-agent undrain` takes it back")
+
+    async def _hand_over(self, progress: Callable[[str], None]) -> str | None:
+        """To the route table, so that no packet is lost; why that cannot be had."""
+        reason = self._agent.cannot_move()
+        return reason if reason is not None else await self._agent.move(progress)
 
     async def undrain(self, *, progress: Callable[[str], None]) -> Outcome:
         """Announce again."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from bgp_agent import __version__
 from bgp_agent.core import explain as explaining
 from bgp_agent.core import views
+from bgp_agent.core.attraction import Attraction
 from bgp_agent.core.prefix import Address, Prefix, PrefixSet, address_of, is_host
 from bgp_agent.core.reports import (
     ConfigReport,
@@ -60,6 +61,7 @@ class Reports:
         speaker: Speaker,
         prober: Prober,
         home: Home,
+        attraction: Attraction | None,
         clock: Callable[[], float],
     ) -> None:
         self.identity = identity
@@ -69,6 +71,7 @@ class Reports:
         self._speaker = speaker
         self._prober = prober
         self._home = home
+        self._attraction = attraction
         self._clock = clock
         self.verified: dict[Prefix, Verified] = {}
         self._states: dict[Prefix, RouteState] = {}
@@ -87,23 +90,28 @@ class Reports:
         """Everything but the routes."""
         router, identity = self._router, self.identity
         ready, reason = self.readiness()
-        mode, mode_reason = views.mode(router)
+        mode, mode_reason = views.mode(router, self._attraction)
         source = router.own.table.source
         return Status(
             node=NodeReport(identity.name, identity.address, __version__, identity.started, identity.address6),
             ready=ready,
             mode=mode,
             reason=self._headline(mode_reason, ready=ready, unready=reason),
-            blocks=views.blocks(router, self.verified),
+            blocks=views.blocks(router, self.verified, self._attraction, self._wall),
             peers=views.peers(router, self._clock(), self._wall),
             source=SourceReport(source.kind, source.state, source.reason),
             kernel=views.kernel(router, self._warnings()),
-            fallback=FallbackReport("off", "off", (), "no cloud is configured: there is nothing to fall back to"),
+            fallback=self._fallback(),
             config=ConfigReport(
                 identity.config_path, identity.config_loaded, identity.config_problem, identity.restart_needed
             ),
             routes_total=len(self._known_states()),
         )
+
+    def _fallback(self) -> FallbackReport:
+        if self._attraction is None:
+            return FallbackReport("off", "off", (), "no cloud is configured: there is nothing to fall back to")
+        return self._attraction.report(self._clock())
 
     def _headline(self, mode: str, *, ready: bool, unready: str) -> str:
         """The first thing that is wrong, when something is, before what attracts traffic."""
@@ -154,7 +162,7 @@ class Reports:
         """Ready or not, and why."""
         if not self._kernel.ready:
             return False, f"the kernel's routes have not been read: {self._kernel.reason}"
-        return views.readiness(self._router)
+        return views.readiness(self._router, self._attraction)
 
     def subscribe(self) -> Subscription:
         """A new reader of changes. Raises :class:`bgp_agent.web.events.TooManySubscribersError`."""

@@ -80,12 +80,17 @@ class StatusError(Exception):
 
 
 class Node:
-    """A node: its namespace, its pods, and the two processes of bgp-agent on it."""
+    """A node: its namespace, its pods, and the two processes of bgp-agent on it.
 
-    def __init__(self, network: Network, plan: NodePlan, folder: Path, program: tuple[str, ...]) -> None:
+    ``inside``: a namespace that somebody else made and linked; else the network makes one.
+    """
+
+    def __init__(
+        self, network: Network, plan: NodePlan, folder: Path, program: tuple[str, ...], inside: Namespace | None = None
+    ) -> None:
         self.plan = plan
         self.name = plan.name
-        self.inside = network.add(plan.name, forwarding=True)
+        self.inside = inside if inside is not None else network.add(plan.name, forwarding=True)
         self.pods = {name: network.add(name) for name in plan.pods}
         self.config = folder / f"{plan.name}.yaml"
         self.blocks_file = folder / f"{plan.name}.blocks.yaml"
@@ -106,6 +111,11 @@ class Node:
             f"route add default via {plan.gateway} dev eth0",
             f"route add blackhole {POOL}",  # or the default route would do a learned route's work
         )
+        self.furnish_pods()
+
+    def furnish_pods(self) -> None:
+        """The pods behind their links, as Calico makes them."""
+        plan = self.plan
         for pod, address in plan.pods.items():
             inside, link = self.pods[pod], f"cali-{pod.removeprefix('pod-')}"
             self.inside.batch(
@@ -136,7 +146,11 @@ class Node:
             "speaker": {"spawn": False},
             "state_dir": str(self.state_dir),
         }
-        _replace(self.config, yaml.safe_dump({**document, **changes}, sort_keys=False))
+        self.write({**document, **changes})
+
+    def write(self, document: Mapping[str, object]) -> None:
+        """Write the agent's config, whole."""
+        _replace(self.config, yaml.safe_dump(dict(document), sort_keys=False))
 
     def own(self, blocks: Iterable[str]) -> None:
         """Write the block file (by an atomic rename)."""

@@ -83,13 +83,23 @@ class Kernel(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...] = ()
 
 
+class TableRoute(msgspec.Struct, frozen=True):
+    """An own route in the cloud's route tables."""
+
+    prefix: str
+    state: str
+    reason: str = ""
+
+
 class Fallback(msgspec.Struct, frozen=True):
     """The hand-over to the cloud's route table."""
 
     mode: str
     state: str
-    routes: tuple[str, ...] = ()
+    routes: tuple[TableRoute, ...] = ()
     reason: str = ""
+    tables: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class Config(msgspec.Struct, frozen=True):

@@ -86,6 +86,10 @@ def _rest(found: answers.Status) -> Iterator[str]:
     yield (f"kernel    {kernel.installed} installed, {kernel.pending} pending, {kernel.repaired} repaired "
            f"(table {kernel.table}, protocol {kernel.protocol}, metric {kernel.metric})")  # fmt: skip
     yield f"fallback  {fallback.mode}, {fallback.state}" + (f": {fallback.reason}" if fallback.reason else "")
+    for route in fallback.routes:
+        yield f"          {route.prefix} {route.state}: {route.reason}"
+    for warning in fallback.warnings:
+        yield f"          {warning}"
     if found.config.path:
         yield f"config    {found.config.path}, read {found.config.loaded}"
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from bgp_agent.config.discovered import Found, with_found
 from bgp_agent.config.loading import Loaded, load, parse, source_address, with_address
 from bgp_agent.config.model import Config, Peer
 from bgp_agent.config.problems import ConfigError, UnreadableError
@@ -15,6 +16,7 @@ __all__ = [
     "Changes",
     "Config",
     "ConfigError",
+    "Found",
     "Loaded",
     "Peer",
     "UnreadableError",
@@ -26,4 +28,5 @@ __all__ = [
     "parse",
     "source_address",
     "with_address",
+    "with_found",
 ]

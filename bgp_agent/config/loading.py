@@ -111,7 +111,8 @@ def source_address(peer: str) -> str:
 def with_address(config: Config, resolve: Callable[[str], str] = source_address) -> Config:
     """The config with ``node.address`` and ``bgp.router_id`` filled in. Raises ``OSError`` without a route to a peer.
 
-    A session over IPv6 alone has no IPv4 address to take the router ID from: it stays None then.
+    A session over IPv6 alone has no IPv4 address to take the router ID from: it stays None then. Without any peer
+    there is nothing to look for.
     """
     address = config.node.address or (resolve(config.bgp.peers[0].address) if config.bgp.peers else None)
     router_id = config.bgp.router_id or (address if address and ":" not in address else None)

@@ -274,8 +274,6 @@ class Config(Section):
         found = []
         if self.blocks.source != "file":
             found.append(f"blocks.source: {self.blocks.source} is not built yet: use file")
-        if self.azure is not None:
-            found.append("azure: is not built yet: leave the section out")
         return found
 
 

@@ -11,7 +11,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from bgp_agent.core.prefix import Address, Prefix, PrefixError, address_text, parse_prefix, prefix_text
+from bgp_agent.core.prefix import (
+    Address,
+    Prefix,
+    PrefixError,
+    address_text,
+    family_of,
+    parse_prefix,
+    prefix_text,
+)
 
 #: What the names of our routes begin with. Azure takes letters, digits, ``_``, ``.`` and ``-``, 80 of them at most.
 OURS: Final = "bgp-agent_"
@@ -77,10 +85,18 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """Who we are: the name Kubernetes has for this node, and the address that routes of ours lead to."""
+    """Who we are: the name Kubernetes has for this node, and the addresses that routes of ours lead to, by family."""
 
     name: str
     address: Address
+    address6: Address | None = None
+
+    def hop(self, prefix: Prefix) -> Address | None:
+        """The next hop of a prefix: of its own family; None where the node has no such address."""
+        for address in (self.address, self.address6):
+            if address is not None and family_of(address) is family_of(prefix):
+                return address
+        return None
 
 
 def difference(tables: Iterable[Table], wanted: frozenset[Prefix], node: Node) -> Difference:
@@ -116,7 +132,7 @@ class _View:
     def __init__(self, table: Table, node: Node) -> None:
         self.table = table
         self.node = node
-        self.here = address_text(node.address)
+        self.here = {address_text(each) for each in (node.address, node.address6) if each is not None}
         self.ours: dict[Prefix, TableRoute] = {}
         self.holders: dict[Prefix, TableRoute] = {}  # who holds the prefix, under whatever name
         for route in table.routes:
@@ -132,16 +148,16 @@ class _View:
     def warnings(self) -> Iterable[str]:
         """What a person should know of this table."""
         if not self.table.subnets:
-            yield f"route table {_short(self.table.id)} is associated with no subnet: what is in it reaches nobody"
+            yield f"route table {table_name(self.table.id)} is associated with no subnet: what is in it reaches nobody"
         if self.controller is not None:
             yield (
-                f"route table {_short(self.table.id)} belongs to the Kubernetes route controller (route "
+                f"route table {table_name(self.table.id)} belongs to the Kubernetes route controller (route "
                 f"{self.controller}), which takes out what it does not know: nothing is written there; run the cloud "
                 "controller with --configure-cloud-routes=false, or use another table"
             )
         if self.table.limit is not None and self.room is not None and self.room * 10 < self.table.limit:
             yield (
-                f"route table {_short(self.table.id)} holds {len(self.table.routes)} of {self.table.limit} routes: "
+                f"route table {table_name(self.table.id)} holds {len(self.table.routes)} of {self.table.limit} routes: "
                 "ask for a higher limit (RoutesPerRouteTable) before it is full"
             )
 
@@ -152,11 +168,11 @@ class _View:
     def judge(self, prefix: Prefix) -> tuple[Write | None, str | None]:
         """What has to be written for a wanted prefix, and why it cannot be or was not right."""
         ours, holder = self.ours.get(prefix), self.holders.get(prefix)
-        where = _short(self.table.id)
+        where = table_name(self.table.id)
         if holder is not None and self._leads_here(holder):
             return None, None
-        if self.controller is not None:
-            return None, f"{where} belongs to the Kubernetes route controller: nothing is written there"
+        if (problem := self._unwritable(prefix)) is not None:
+            return None, problem
         if holder is not None and holder is not ours:
             return None, (
                 f"route {holder.name!r} of somebody else in {where} holds {holder.prefix} and leads to "
@@ -174,6 +190,13 @@ class _View:
             self.room -= 1
         return self._put(prefix, "missing"), None
 
+    def _unwritable(self, prefix: Prefix) -> str | None:
+        if self.node.hop(prefix) is None:
+            return f"this node has no {family_of(prefix).value} address for a route to lead to"
+        if self.controller is not None:
+            return f"{table_name(self.table.id)} belongs to the Kubernetes route controller: nothing is written there"
+        return None
+
     def surplus(self, wanted: frozenset[Prefix]) -> Iterable[Write]:
         """Routes of ours that are wanted no more. One that leads elsewhere is the new owner's."""
         if self.controller is not None:
@@ -187,7 +210,7 @@ class _View:
         return Write(self.table.id, prefix, name_of(prefix), put=True, why=why)
 
     def _points_here(self, route: TableRoute) -> bool:
-        return route.kind == APPLIANCE and route.next_hop == self.here
+        return route.kind == APPLIANCE and route.next_hop in self.here
 
     def _leads_here(self, route: TableRoute) -> bool:
         return self._points_here(route) and route.state == SUCCEEDED
@@ -214,6 +237,6 @@ def _prefix(text: str) -> Prefix | None:
         return None
 
 
-def _short(resource_id: str) -> str:
+def table_name(resource_id: str) -> str:
     """The last word of a resource ID: its name."""
     return resource_id.rpartition("/")[2]

@@ -243,6 +243,8 @@ class Handover:
             self._ready_since = now if facts.denied is None else None
         elif event is Event.PROVED:
             self.failures = 0
+        elif event is Event.FOUND:
+            self._ready_since = now  # how good BGP was before somebody took it away says nothing of now
         self.reason = self._words(event, facts)
         self.state, self.since = following, now
         self.canary, self._canary_out = None, None

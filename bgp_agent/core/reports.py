@@ -23,6 +23,15 @@ class Verified:
 
 
 @dataclass(frozen=True, slots=True)
+class Reachable:
+    """What the cloud says of a block: ``by`` is ``bgp``, ``udr``, or None when its packets go elsewhere or nowhere."""
+
+    by: str | None
+    reason: str
+    at: float  # seconds since the epoch
+
+
+@dataclass(frozen=True, slots=True)
 class BlockReport:
     """An own block, borrowed or ownerless address. ``peers``: those that were acknowledged, or would be."""
 
@@ -31,6 +40,7 @@ class BlockReport:
     reason: str
     peers: tuple[str, ...]
     verified: Verified = field(default_factory=Verified)
+    reachable: Reachable | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +100,30 @@ class KernelReport:
 
 
 @dataclass(frozen=True, slots=True)
+class TableRouteReport:
+    """A route of ours in the cloud's tables. ``state``: written, pending, refused or removing."""
+
+    prefix: Prefix
+    state: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class FallbackReport:
-    """The hand-over between BGP and the cloud's route table."""
+    """The hand-over between BGP and the cloud's route table.
+
+    ``tables``: their names; ``covers``: whom they serve and who loses a block that only they hold; ``canary``: the one
+    block that BGP carries alone to see whether it does.
+    """
 
     mode: str
     state: str
-    routes: tuple[str, ...] = ()
+    routes: tuple[TableRouteReport, ...] = ()
     reason: str = ""
+    tables: tuple[str, ...] = ()
+    covers: str = ""
+    canary: Prefix | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

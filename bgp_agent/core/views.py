@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from bgp_agent.core.attraction import Attraction
 from bgp_agent.core.blocks import Phase
 from bgp_agent.core.peers import Peer
 from bgp_agent.core.prefix import Address, Prefix, family_of, prefix_text
@@ -15,13 +16,25 @@ from bgp_agent.core.values import BlockState, PeerState, RouteState, Unicast
 UNKNOWN = Verified()
 
 
-def blocks(router: Router, verified: Mapping[Prefix, Verified]) -> tuple[BlockReport, ...]:
-    """The own blocks, in the order of their addresses. What is being released is the kernel's report."""
+def blocks(
+    router: Router,
+    verified: Mapping[Prefix, Verified],
+    attraction: Attraction | None = None,
+    wall: Callable[[float], float] = lambda moment: moment,
+) -> tuple[BlockReport, ...]:
+    """The own blocks, in the order of their addresses. What is being released is the kernel's report.
+
+    ``wall`` turns the agent's clock into seconds since the epoch.
+    """
     reports = []
     for prefix in sorted(p for p in router.own.table.blocks if router.own.table.held(p)):
         state, reason = router.own.describe(prefix)
         holders = tuple(router.own.holders(prefix))
-        reports.append(BlockReport(prefix, state, reason, holders, verified.get(prefix, UNKNOWN)))
+        reachable = None
+        if attraction is not None:
+            state, reason = attraction.block(prefix, state, reason)
+            reachable = attraction.reachable(prefix, wall)
+        reports.append(BlockReport(prefix, state, reason, holders, verified.get(prefix, UNKNOWN), reachable))
     return tuple(reports)
 
 
@@ -144,16 +157,23 @@ def kernel(router: Router, warnings: tuple[str, ...]) -> KernelReport:
     )
 
 
-def mode(router: Router) -> tuple[str, str]:
-    """What attracts traffic now, and why: ``bgp`` or ``off``."""
+def mode(router: Router, attraction: Attraction | None = None) -> tuple[str, str]:
+    """What attracts traffic now, and why: ``bgp``, ``fallback``, ``maintenance`` or ``off``."""
     up = sum(peer.established for peer in router.peers.values())
     words = f"{up} of {len(router.peers)} peers established"
-    if router.own.drained:
-        return "off", f"drained; {words}"
-    return ("bgp" if up else "off"), words
+    word = "off" if router.own.drained or not up else "bgp"
+    if attraction is not None:
+        word = attraction.mode_word(word)
+        if word in {"fallback", "maintenance"} or attraction.view.problem:
+            words = (
+                f"{words}; {attraction.handover.reason}"
+                if words not in attraction.handover.reason
+                else (attraction.handover.reason)
+            )
+    return word, f"drained; {words}" if router.own.drained else words
 
 
-def readiness(router: Router) -> tuple[bool, str]:
+def readiness(router: Router, attraction: Attraction | None = None) -> tuple[bool, str]:
     """Is the node ready for pods, and the first reason why not."""
     own = router.own
     if not own.table.synced_once:
@@ -164,7 +184,7 @@ def readiness(router: Router) -> tuple[bool, str]:
         if not own.table.held(prefix):
             continue
         has, needed = len(own.holders(prefix)), own.settings.needed(family_of(prefix))
-        if has >= needed:
+        if has >= max(needed, attraction is not None) or (attraction is not None and attraction.attracts(prefix)):
             continue  # looked at every second while not ready: words are made only where they are needed
         state, reason = own.describe(prefix)
         if state is not BlockState.WITHHELD:
@@ -174,4 +194,4 @@ def readiness(router: Router) -> tuple[bool, str]:
             return False, f"{family.value} forwarding is off"
     if router.fib.writable:  # what waits for a link or a next hop is no fault of the node, and shown by its routes
         return False, f"{router.fib.writable} routes wait to be written to the kernel, such as {router.fib.waiting()}"
-    return True, mode(router)[1]
+    return True, mode(router, attraction)[1]

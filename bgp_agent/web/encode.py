@@ -16,6 +16,7 @@ from bgp_agent.core.reports import (
     NodeReport,
     Offer,
     PeerReport,
+    Reachable,
     RouteReport,
     Status,
     Verified,
@@ -86,7 +87,13 @@ def block(report: BlockReport) -> Json:
         "reason": report.reason,
         "peers": report.peers,
         "verified": verified(report.verified),
+        "reachable": None if report.reachable is None else reachable(report.reachable),
     }
+
+
+def reachable(report: Reachable) -> Json:
+    """The cloud's own answer for a block."""
+    return {"by": report.by, "reason": report.reason, "at": time_text(report.at)}
 
 
 def peer(report: PeerReport) -> Json:
@@ -138,7 +145,18 @@ def kernel(report: KernelReport) -> Json:
 
 def fallback(report: FallbackReport) -> Json:
     """The hand-over to the cloud's route table."""
-    return {"mode": report.mode, "state": report.state, "routes": report.routes, "reason": report.reason}
+    return {
+        "mode": report.mode,
+        "state": report.state,
+        "reason": report.reason,
+        "routes": [
+            {"prefix": prefix_text(each.prefix), "state": each.state, "reason": each.reason} for each in report.routes
+        ],
+        "tables": report.tables,
+        "covers": report.covers,
+        "canary": None if report.canary is None else prefix_text(report.canary),
+        "warnings": report.warnings,
+    }
 
 
 def config(report: ConfigReport) -> Json:

@@ -177,7 +177,7 @@ def _routes(routes: Sequence[RouteReport], total: int) -> str:
 
 def _rest(report: Status) -> str:
     kernel, source, fallback = report.kernel, report.source, report.fallback
-    routes = ", ".join(fallback.routes) or "no routes"
+    routes = ", ".join(f"{prefix_text(each.prefix)} {each.state}" for each in fallback.routes) or "no routes"
     written = f"{kernel.installed} installed, {kernel.pending} pending, {kernel.repaired} repaired"
     where = f"table {kernel.table}, protocol {kernel.protocol}, metric {kernel.metric}"
     rows = (

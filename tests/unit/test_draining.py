@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,22 @@ class Agent:
         self.asked: list[str] = []
         self.holders: list[str] = []
         self.trouble = trouble
+        self.unmovable: str | None = "there is no route table to hand over to"
         self.looked = asyncio.Event()
 
     def drain(self, *, on: bool) -> None:
         self.asked.append("drain" if on else "undrain")
+
+    def cannot_move(self) -> str | None:
+        return self.unmovable
+
+    async def move(self, progress: Callable[[str], None]) -> str | None:
+        progress("the route table takes over")
+        self.asked.append("move")
+        return None
+
+    def moved_back(self) -> None:
+        self.asked.append("move back")
 
     def unacknowledged(self) -> list[str]:
         self.looked.set()
@@ -66,7 +79,7 @@ async def test_a_forced_drain_is_over_when_every_peer_has_acknowledged(tmp_path:
     agent.holders = []
     outcome = await asyncio.wait_for(task, 5.0)
     assert outcome.good
-    assert agent.asked == ["drain"]
+    assert agent.asked == ["drain", "move back"]
     assert said == [
         "waiting for 10.42.0.4 and 10.42.0.5 to acknowledge the withdrawal",
         "waiting for 10.42.0.5 to acknowledge the withdrawal",
@@ -79,7 +92,7 @@ async def test_a_drain_that_runs_out_of_time_stays_a_drain(tmp_path: Path) -> No
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(Control(agent, tmp_path).drain(force=True, progress=silent), 0.1)
     assert (tmp_path / MARK).exists()
-    assert agent.asked == ["drain"]
+    assert agent.asked == ["drain", "move back"]
 
 
 async def test_a_drain_outlives_an_agent_that_is_killed_right_after_it_began(tmp_path: Path) -> None:
@@ -102,7 +115,7 @@ async def test_a_drain_that_cannot_be_remembered_changes_nothing(tmp_path: Path)
     assert not outcome.good
     assert "No such file or directory" in outcome.reason
     assert "make state_dir writable" in outcome.reason
-    assert agent.asked == []
+    assert agent.asked == ["move back"]
 
 
 async def test_an_undrain_forgets_the_drain_also_when_there_was_none(tmp_path: Path) -> None:
@@ -113,7 +126,7 @@ async def test_an_undrain_forgets_the_drain_also_when_there_was_none(tmp_path: P
         outcome = await control.undrain(progress=silent)
         assert (outcome.good, outcome.reason) == (True, "announcing again")
     assert not (tmp_path / MARK).exists()
-    assert agent.asked == ["drain", "undrain", "undrain"]
+    assert agent.asked == ["drain", "move back", "undrain", "undrain"]
 
 
 async def test_a_stop_leaves_the_speaker_alone(tmp_path: Path) -> None:

@@ -72,10 +72,10 @@ def test_check_warns_of_a_password_file_that_is_not_there(bgp_agent: Command, tm
 
 def test_check_warns_of_what_run_refuses_as_not_built(bgp_agent: Command, tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
-    path.write_text(GOOD + "azure: {}\n")
+    path.write_text(GOOD + "blocks: {source: calico}\n")
     done = bgp_agent("check", "-c", path)
     assert done.code == 0
-    assert "warning: azure: is not built yet: leave the section out; `bgp-agent run` refuses it" in done.err
+    assert "warning: blocks.source: calico is not built yet: use file; `bgp-agent run` refuses it" in done.err
 
 
 def test_init_where_nothing_can_be_written_is_said(bgp_agent: Command, tmp_path: Path) -> None:

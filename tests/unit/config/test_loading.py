@@ -70,7 +70,7 @@ def test_with_a_cloud_the_fallback_stands_by_and_wants_all_peers() -> None:
     assert (config.fallback.mode, config.fallback.min_peers) == ("standby", "all")
     assert config.azure is not None
     assert (config.azure.settle, config.azure.allow_http) == (30.0, False)
-    assert config.unsupported() == ["azure: is not built yet: leave the section out"]
+    assert config.unsupported() == []
 
 
 def test_other_sources_are_read_and_named_as_not_built() -> None:

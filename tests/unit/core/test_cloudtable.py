@@ -14,7 +14,7 @@ from bgp_agent.core.prefix import Prefix, parse_address, parse_prefix
 A, B, C = (parse_prefix(f"192.168.{n}.0/26") for n in (1, 2, 3))
 SIX = parse_prefix("2001:db8:1::/64")
 HERE, ELSEWHERE = "10.42.1.4", "10.42.1.5"
-NODE = Node("node-a", parse_address(HERE))
+NODE = Node("node-a", parse_address(HERE), parse_address("fd00:42::4"))
 ID = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/routeTables/pods"
 TEXT = {A: "192.168.1.0/26", B: "192.168.2.0/26", C: "192.168.3.0/26", SIX: "2001:db8:1::/64"}
 

@@ -228,7 +228,11 @@ def test_always_means_always() -> None:
     assert (made.state, made.wanted, made.next_timer()) == (State.FALLBACK, BLOCKS, None)
     made.mode = Mode.STANDBY
     made.look(BACK, 501.0)
-    assert made.state is State.CANARY, "BGP has been good for long enough"
+    assert made.state is State.RETURNING, "how good BGP was while nobody depended on it counts for nothing"
+    later = 501.0 + made.patience
+    made.look(BACK, later)
+    assert made.next_timer() is None, "the canary's route is taken out first"
+    assert made.wanted < BLOCKS
     made.mode = Mode.ALWAYS
     made.look(BACK, 502.0)
     assert (made.state, made.wanted) == (State.FALLBACK, BLOCKS)

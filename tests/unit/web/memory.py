@@ -20,10 +20,12 @@ from bgp_agent.core.reports import (
     NodeReport,
     Offer,
     PeerReport,
+    Reachable,
     RoutePage,
     RouteReport,
     SourceReport,
     Status,
+    TableRouteReport,
     Verified,
 )  # fmt: skip
 from bgp_agent.core.values import BlockState, PeerState, RouteState, SourceState
@@ -48,11 +50,16 @@ def example_status() -> Status:
         node=NodeReport("node-a", "10.42.1.4", "0.1.0", START),
         ready=True, mode="bgp", reason="2 of 2 peers established",
         blocks=(BlockReport(parse_prefix("192.168.1.0/26"), BlockState.ANNOUNCED, "acknowledged by 2 of 2 peers",
-                            ("10.42.0.4", "10.42.0.5"), DELIVERED),),
+                            ("10.42.0.4", "10.42.0.5"), DELIVERED,
+                            Reachable("bgp", "a BGP route is in effect on nic-a", START + 60)),),
         peers=(PeerReport("10.42.0.4", 65515, PeerState.ESTABLISHED, "established", START, 12.5, 3, 2, 1, 0),),
         source=SourceReport("file", SourceState.SYNCED, "1 block in blocks.yaml"),
         kernel=KernelReport(254, 179, 4096, 1, 0, 0),
-        fallback=FallbackReport("standby", "bgp"),
+        fallback=FallbackReport(
+            "standby", "bgp",
+            (TableRouteReport(parse_prefix("192.168.1.64/26"), "written", "in effect"),),
+            "2 of 2 peers established", ("pods",), "the subnets that use the table",
+        ),
         config=ConfigReport("/etc/bgp-agent/config.yaml", START),
         routes_total=1,
     )  # fmt: skip

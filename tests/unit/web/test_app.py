@@ -34,7 +34,8 @@ CONTRACT: dict[str, Any] = {
     "routes_total": 1,
     "source": {"kind": "file", "state": "synced", "reason": "1 block in blocks.yaml"},
     "kernel": {"table": 254, "protocol": 179, "metric": 4096, "installed": 1, "pending": 0, "repaired": 0},
-    "fallback": {"mode": "standby", "state": "bgp", "routes": []},
+    "fallback": {"mode": "standby", "state": "bgp",
+                 "routes": [{"prefix": "192.168.1.64/26", "state": "written", "reason": "in effect"}]},
 }  # fmt: skip
 """The example of docs/reference/http.md: a field may be added to what is served, none may be missing or differ."""
 

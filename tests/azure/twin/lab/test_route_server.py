@@ -105,6 +105,7 @@ def test_strangers_and_wrong_numbers_get_no_session(build: Callable[..., Cloud])
     wait_for("b hears that its number is wrong", lambda: "Bad peer AS" in cloud.birdc("b", "show protocols all r0"), 40)
     assert "Established" not in cloud.birdc("c", "show protocols r0")
     assert "Received:" not in _log(cloud, "c")  # closed without a NOTIFICATION
+    cloud.until("the peer's route is held", lambda: "192.168.2.0/26" in {prefix for prefix, _ in cloud.holds(0)})
     assert {prefix for prefix, _ in cloud.holds(0)} == {"192.168.2.0/26"}
 
 
