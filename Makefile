@@ -42,7 +42,7 @@ test: venv tools  ## unit, property, router and lab tests, in a sandbox; the sum
 
 .PHONY: test-twin
 test-twin: venv tools  ## the Azure twin's data path: namespaces as its fabric, BIRD as its Route Server, appliances that peer
-	@$(SANDBOX) $(BIN)/python -m pytest --timeout 240 tests/azure/twin/lab $(ARGS)
+	@$(SANDBOX) $(BIN)/python -m pytest --timeout 240 tests/azure/twin/lab tests/azure/story $(ARGS)
 
 .PHONY: unit
 unit: venv  ## unit and property tests only: no root, no namespaces

@@ -168,12 +168,16 @@ class Agent:
         self._tell_prober()
         async with asyncio.TaskGroup() as group:
             group.create_task(self.source.run(), name="source")
-            group.create_task(self._find_address(), name="node address")
-            group.create_task(self.speaker.run(), name="speaker")
+            group.create_task(self._speaking(), name="node address, speaker")
             group.create_task(self.rolling.run(), name="changed peers, one by one")
             group.create_task(self._probing(), name="probe")
             if self.moving is not None:
                 group.create_task(self.moving.run(), name="hand-over")
+
+    async def _speaking(self) -> None:
+        """Attach when it is known who the peers are: what the speaker tells of its sessions is told once."""
+        await self._find_address()
+        await self.speaker.run()
 
     async def _probing(self) -> None:
         """Run the probe as configured, and run it anew when that changes. With mode off nothing of it is left."""

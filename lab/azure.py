@@ -48,7 +48,7 @@ def twin_config(tag: str, port: int, plan: Iterable[NodePlan] = PLAN, *, peers: 
 timing: fast
 throttling: {{enabled: false}}
 listen: ['127.0.0.1:{port}']
-fabric: {{tag: {tag}}}
+fabric: {{tag: '{tag}'}}
 virtual_networks:
 - name: vnet1
   address_space: [10.42.0.0/16]
