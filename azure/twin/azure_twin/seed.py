@@ -13,8 +13,7 @@ from azure_twin.core.errors import Json
 from azure_twin.core.messages import Request
 from azure_twin.core.rbac import BUILT_IN
 
-NETWORK_VERSION = "2025-07-01"
-OTHER_VERSIONS = {"Microsoft.Authorization": "2022-04-01", "": "2022-09-01"}
+VERSIONS = {"Microsoft.Network": "2025-07-01", "Microsoft.Authorization": "2022-04-01", "": "2022-09-01"}
 
 
 def seed(arm: Arm, config: Config, now: float) -> None:
@@ -23,9 +22,8 @@ def seed(arm: Arm, config: Config, now: float) -> None:
     Raises :class:`ConfigError` with Azure's reason.
     """
     for path, body in requests(config):
-        version = NETWORK_VERSION
-        if "Microsoft.Network" not in path:
-            version = OTHER_VERSIONS["Microsoft.Authorization" if "Authorization" in path else ""]
+        provider = path.rpartition("/providers/")[2].partition("/")[0] if "/providers/" in path else ""
+        version = VERSIONS[provider]
         request = Request("PUT", path, {"api-version": version}, {}, msgspec.json.encode(body))
         answer = arm.handle(request, now, itself=True)
         if answer.status >= 300:
@@ -36,7 +34,6 @@ def seed(arm: Arm, config: Config, now: float) -> None:
 def requests(config: Config) -> Iterator[tuple[str, Json]]:
     """Path and body of each PUT, in the order of what needs what."""
     subscription = f"/subscriptions/{config.subscription}"
-    yield from _roles(config, subscription)
     group = f"{subscription}/resourceGroups/{config.resource_group}"
     yield group, {"location": config.location}
     network = f"{group}/providers/Microsoft.Network"
@@ -63,6 +60,7 @@ def requests(config: Config) -> Iterator[tuple[str, Json]]:
                 "allowGatewayTransit": each.allow_gateway_transit, "useRemoteGateways": each.use_remote_gateways,
                 "allowForwardedTraffic": True,
             }}  # fmt: skip
+    yield from _roles(config, subscription)
 
 
 def _route_server(config: Config, network: str, place: Json) -> Iterator[tuple[str, Json]]:

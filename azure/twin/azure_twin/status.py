@@ -52,4 +52,5 @@ def status_of(twin: Twin) -> Json:
         ],
         "faults": len(twin.faults.waiting),
         "resources": len(twin.arm.store),
+        "requests": dict(twin.arm.requests),
     }

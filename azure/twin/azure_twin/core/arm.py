@@ -7,6 +7,7 @@ subscription (404), api-version (400), rights (403), then the resource type's ow
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
@@ -60,10 +61,13 @@ class Arm:
         self.faults = Faults()
         self.writes = Writes(self.store, self.operations, self.effects)
         self.reads = Reads(settings)
+        self.requests: Counter[str] = Counter()  # since the start, by method; not the twin's own
 
     def handle(self, request: Request, now: float, *, itself: bool = False) -> Response:
         """Answer one request. ``itself``: the twin's own, which passes every gate but the type's rules."""
         self.handle_timer(now)
+        if not itself:
+            self.requests[request.method] += 1
         try:
             target = ids.parse(request.path, post=request.method == "POST")
         except ids.IdError as error:

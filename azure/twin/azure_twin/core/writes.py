@@ -159,7 +159,8 @@ class Writes:
         )
         self.handle_timer(world.now)
         running = self._shown(kind, operation)
-        return Written(202 if running and running.status == "InProgress" else 200, None, running)
+        told = existing if kind.name.startswith("Microsoft.Authorization/") else None  # that provider shows what went
+        return Written(202 if running and running.status == "InProgress" else 200, told, running)
 
     def handle_timer(self, now: float) -> None:
         """End the operations whose time has come; what they wrote takes effect from there."""

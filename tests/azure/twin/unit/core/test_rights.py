@@ -112,3 +112,26 @@ def test_many_principals_do_not_fill_the_memory() -> None:
         throttle.admit(f"p{number}", "read", float(number))
     assert len(throttle._buckets) <= 3 * 1024
     assert NETWORK
+
+
+def test_a_role_is_given_once_and_goes_when_nobody_has_it(client: Client) -> None:
+    roles = f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Authorization/roleDefinitions"
+    given = f"{GROUP}/providers/Microsoft.Authorization/roleAssignments"
+    role = {"properties": {"roleName": "agent", "permissions": [{"actions": ["*/read"]}]}}
+    has_it = {"properties": {"roleDefinitionId": f"{roles}/r1", "principalId": "d9"}}
+
+    def ask(method: str, path: str, body: object = None) -> tuple[int, str]:
+        answer = client.ask(method, path, body, version="2022-04-01")
+        return answer.status, code(answer) if answer.status >= 400 else ""
+
+    assert ask("PUT", f"{roles}/r1", role) == (201, "")
+    assert ask("PUT", f"{roles}/r1", role) == (200, "")
+    assert ask("PUT", f"{roles}/r2", role) == (409, "RoleDefinitionWithSameNameExists")
+    assert ask("PUT", f"{given}/a1", has_it) == (201, "")
+    assert ask("PUT", f"{given}/a2", has_it) == (409, "RoleAssignmentExists")
+    assert ask("DELETE", f"{roles}/r1") == (400, "RoleDefinitionHasAssignments")
+    gone = client.ask("DELETE", f"{given}/a1", version="2022-04-01")
+    assert (gone.status, body(gone)["name"]) == (200, "a1")
+    assert ask("DELETE", f"{given}/a1") == (204, "")
+    assert ask("DELETE", f"{roles}/r1") == (200, "")
+    assert client.twin.status()["requests"] == {"PUT": 5, "DELETE": 4}
