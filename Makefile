@@ -38,7 +38,7 @@ lab-shell:  ## a shell inside a lab that runs in another terminal: NODE=node-a, 
 
 .PHONY: test
 test: venv tools  ## unit, property, router and lab tests, in a sandbox; the summary names what was skipped (ARGS="-k word")
-	@$(SANDBOX) $(BIN)/python -m pytest -n $(JOBS) --timeout 120 -m "not soak" --ignore tests/azure/twin/lab $(ARGS)
+	@$(SANDBOX) $(BIN)/python -m pytest -n $(JOBS) --timeout 120 -m "not soak" --ignore tests/azure/twin/lab --ignore tests/azure/story $(ARGS)
 
 .PHONY: test-twin
 test-twin: venv tools  ## the Azure twin's data path: namespaces as its fabric, BIRD as its Route Server, appliances that peer

@@ -14,15 +14,16 @@ from typing import Final, NoReturn
 
 from rich.console import Console
 
+from lab.azure import AzureLab
 from lab.netns import Network
 from lab.show import play
-from lab.topology import Lab, short_folder
+from lab.topology import short_folder
 
 PROGRAMS: Final = {"bird": "bird2", "birdc": "bird2", "ip": "iproute2", "nsenter": "util-linux", "ping": "iputils-ping"}
 
 TRY: Final = """
 [bold]Look inside[/], from another terminal in this folder:
-  make lab-shell NODE=node-a        a shell; node-b, node-c, fabric, pod-c1 too
+  make lab-shell NODE=node-a        a shell; node-b, node-c, fabric, rs0, pod-c1 too
 and there, on a node:
   bgp-agent status                  peers, blocks, routes, and why
   bgp-agent routes                  what was learned, and who really gets it
@@ -52,8 +53,7 @@ def main() -> int:
     console = Console(highlight=False)
     start = time.monotonic()
     try:
-        with Network(tag="") as network:
-            lab = Lab(network, short_folder(""))
+        with Network(tag="") as network, AzureLab(network, short_folder("")) as lab:
             good = play(lab, console)
             verdict = "[bold green]everything held[/]" if good else "[bold red]not everything held[/]"
             console.print(f"\n{verdict} after {time.monotonic() - start:.0f} s")

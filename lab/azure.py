@@ -15,7 +15,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from lab.netns import Namespace, Network, wait_for
 from lab.topology import POOL, Node, NodePlan, installed_program
@@ -158,13 +158,13 @@ class AzureLab:
         self.network, self.folder = network, folder
         self.twin = Twin(folder, twin_config(self.tag, port, plan, peers=peers, extra=twin), port)
         self._program = program or installed_program()
-        self._plan, self._sections = plan, sections
+        self.plan, self._sections = plan, sections
         self.nodes: dict[str, Node] = {}
 
     def start(self, *, agents: bool = True) -> None:
         """Bring everything up; does not wait for sessions."""
         self.twin.start()
-        for plan in self._plan:
+        for plan in self.plan:
             inside = Namespace(f"{self.tag}-{plan.name}")
             inside.sysctl("net.ipv4.ip_forward", 1)
             node = self.nodes[plan.name] = Node(self.network, plan, self.folder, self._program, inside)
@@ -194,6 +194,12 @@ class AzureLab:
     def blocks(self) -> dict[str, str]:
         """Block -> address of its node."""
         return {block: node.plan.address for node in self.nodes.values() for block in node.plan.blocks}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """End the twin; the nodes' processes end with the network."""

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
+from lab.azure import AzureLab
 from lab.evidence import Messages, RouteEvents
 from lab.netns import wait_for
 from lab.topology import Lab, Missing, Node
@@ -31,7 +32,7 @@ class Ping:
     milliseconds: float | None
 
 
-def ping_all(lab: Lab) -> list[Ping]:
+def ping_all(lab: Lab | AzureLab) -> list[Ping]:
     """Every pod pings every other one, once."""
     pods = lab.pods()
 
@@ -79,7 +80,7 @@ def probe(asking: Node, block: str, owner: str) -> Probe:
     return Probe(asking.name, block, owner, answer["state"], answer["node"], answer["reason"], elapsed)
 
 
-def probe_all(lab: Lab) -> Iterator[Probe]:
+def probe_all(lab: Lab | AzureLab) -> Iterator[Probe]:
     """Every node asks for every block of the others."""
     for asking in lab.nodes.values():
         for owner in lab.nodes.values():
@@ -114,7 +115,7 @@ class Survival:
         return not (self.lost or self.updates or self.events)
 
 
-def crossing(lab: Lab, node: Node) -> Iterator[tuple[str, str]]:
+def crossing(lab: Lab | AzureLab, node: Node) -> Iterator[tuple[str, str]]:
     """Pairs of pods, both ways, between ``node`` and every other node."""
     first = next(iter(node.pods))
     for other in lab.nodes.values():
@@ -124,7 +125,7 @@ def crossing(lab: Lab, node: Node) -> Iterator[tuple[str, str]]:
             yield last, first
 
 
-def traffic_between(lab: Lab, pairs: Iterable[tuple[str, str]], rate: int = 200) -> Traffic:
+def traffic_between(lab: Lab | AzureLab, pairs: Iterable[tuple[str, str]], rate: int = 200) -> Traffic:
     """Streams between pods, ``rate`` packets a second each."""
     pods = lab.pods()
     traffic = Traffic(rate)
