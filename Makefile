@@ -44,6 +44,14 @@ test: venv tools  ## unit, property, router and lab tests, in a sandbox; the sum
 test-twin: venv tools  ## the Azure twin's data path: namespaces as its fabric, BIRD as its Route Server, appliances that peer
 	@$(SANDBOX) $(BIN)/python -m pytest --timeout 240 tests/azure/twin/lab tests/azure/story $(ARGS)
 
+# Images and what was installed for them stay in COMPOSE_CACHE; the daemon, its containers and networks do not.
+COMPOSE_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/bgp-agent-compose
+.PHONY: compose-test
+compose-test: venv  ## docker-compose.yml: builds its images and plays the story, on a Docker daemon of its own (root)
+	@lab/install docker.io docker-compose debootstrap iproute2 util-linux
+	@$(SUDO) env PYTHONPATH=$(CURDIR) PATH="$$PATH" lab/compose/build $(COMPOSE_CACHE)/docker
+	@$(SUDO) env COMPOSE_DATA=$(COMPOSE_CACHE)/docker $(SANDBOX) $(BIN)/python -m pytest tests/compose $(ARGS)
+
 .PHONY: unit
 unit: venv  ## unit and property tests only: no root, no namespaces
 	@$(BIN)/python -m pytest -n $(JOBS) --timeout 120 -m "not soak" tests/unit $(ARGS)

@@ -1,0 +1,1 @@
+"""The compose lab: what runs in the containers of docker-compose.yml beside bgp-agent and the Azure twin."""
