@@ -28,20 +28,25 @@ REPORT: Final = 30.0  # seconds between two counts in the log
 QUESTION: Final = struct.Struct("!cQ")
 
 
-def say(text: str) -> None:
-    """A line of the log."""
-    print(text, flush=True)
+def say(text: str | None) -> None:
+    """A line of the log, if there is something to say."""
+    if text is not None:
+        print(text, flush=True)
 
 
 @dataclass(slots=True)
 class Other:
-    """What is known of another pod. ``waiting``: number -> when it was sent, of what is not answered yet."""
+    """What is known of another pod; counted from its first answer on.
+
+    ``waiting``: number -> when it was sent, of what is not answered yet; ``last``: when the last answer came.
+    """
 
     address: str
     sent: int = 0
     lost: int = 0
     waiting: dict[int, float] = field(default_factory=dict)
-    silent_since: float | None = 0.0
+    last: float | None = None
+    silent: bool = True
 
     def ask(self, now: float) -> bytes:
         """The next question."""
@@ -49,27 +54,31 @@ class Other:
         self.waiting[self.sent] = now
         return QUESTION.pack(b"?", self.sent)
 
-    def answered(self, number: int, now: float) -> None:
-        """Count an answer; what was sent before the first one is not counted."""
-        if self.silent_since is not None:
-            if self.silent_since:
-                say(f"{self.address} answers again, after {now - self.silent_since:.1f} s: {self.lost} packets lost")
+    def answered(self, number: int, now: float) -> str | None:
+        """Take in an answer; what there is to say of it."""
+        said = None
+        if self.silent:
+            missed = [each for each in self.waiting if each < number]
+            for each in missed:
+                del self.waiting[each]
+            if self.last is None:
+                said, self.lost, self.sent = f"{self.address} answers", 0, len(self.waiting)
             else:
-                self.waiting = {asked: at for asked, at in self.waiting.items() if asked >= number}
-                self.sent, self.lost = len(self.waiting), 0
-                say(f"{self.address} answers")
-            self.silent_since = None
+                self.lost += len(missed)
+                said = f"{self.address} answers again after {now - self.last:.1f} s, {self.lost} packets lost"
         self.waiting.pop(number, None)
+        self.last, self.silent = now, False
+        return said
 
-    def judge(self, now: float) -> None:
-        """What has waited for too long is lost."""
-        late = [number for number, at in self.waiting.items() if at < now - PATIENCE]
-        for number in late:
-            self.waiting.pop(number)
-        self.lost += len(late)
-        if late and self.silent_since is None:
-            self.silent_since = now - PATIENCE
-            say(f"{self.address} is silent")
+    def judge(self, now: float) -> str | None:
+        """What has waited for too long is lost; what there is to say of it."""
+        for number in [number for number, at in self.waiting.items() if at < now - PATIENCE]:
+            del self.waiting[number]
+            self.lost += 1
+        if self.silent or self.last is None or self.last > now - PATIENCE:
+            return None
+        self.silent = True
+        return f"{self.address} is silent"
 
 
 class Talk(asyncio.DatagramProtocol):
@@ -91,7 +100,7 @@ class Talk(asyncio.DatagramProtocol):
         if kind == b"?":
             self.transport.sendto(QUESTION.pack(b"!", number), addr)
         elif addr[0] in self.others:
-            self.others[addr[0]].answered(number, asyncio.get_running_loop().time())
+            say(self.others[addr[0]].answered(number, asyncio.get_running_loop().time()))
 
 
 async def join(node: str, address: str) -> None:
@@ -131,7 +140,7 @@ async def talk(address: str, others: dict[str, Other]) -> None:
     while True:
         now = loop.time()
         for other in others.values():
-            other.judge(now)
+            say(other.judge(now))
             transport.sendto(other.ask(now), (other.address, PORT))
         if now >= due:
             due += REPORT
