@@ -47,6 +47,7 @@ class Engine:
         }
 
     def __enter__(self) -> Self:
+        remove_cgroups()  # of one that was killed
         self.run.mkdir(parents=True, exist_ok=True)
         self.data.mkdir(parents=True, exist_ok=True)
         (self.run / "daemon.json").write_text("{}\n")
@@ -70,10 +71,7 @@ class Engine:
             except subprocess.TimeoutExpired:
                 self._daemon.kill()
                 self._daemon.wait()
-        for pattern in (f"*{CGROUP}/**/", f"{CGROUP[1:]}/**/"):  # cgroups(7): version 1 and 2
-            for folder in sorted(CGROUPS.glob(pattern), reverse=True):
-                with contextlib.suppress(OSError):
-                    folder.rmdir()
+        remove_cgroups()
 
     def _answers(self) -> bool:
         if self._daemon is not None and self._daemon.poll() is not None:
@@ -111,6 +109,14 @@ class Engine:
         self.docker("import", archive, BASE, timeout=120)
 
 
+def remove_cgroups() -> None:
+    """The control groups of containers outlive them when nobody takes them away."""
+    for pattern in (f"*{CGROUP}/**/", f"{CGROUP[1:]}/**/"):  # cgroups(7): version 1 and 2
+        for folder in sorted(CGROUPS.glob(pattern), reverse=True):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
 def bootstrap(archive: Path) -> None:
     """A minimal Debian as a tar, from the mirror that debootstrap knows."""
     with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
@@ -125,8 +131,10 @@ def bootstrap(archive: Path) -> None:
 
 
 def main() -> None:
-    """Build; the command line names the data directory."""
-    with tempfile.TemporaryDirectory(prefix="docker-") as run, Engine(Path(sys.argv[1]), Path(run)) as engine:
+    """Build; the command line names the data directory. Sockets and the base's archive stand beside it."""
+    data = Path(sys.argv[1])
+    shutil.rmtree(data.parent / "run", ignore_errors=True)
+    with Engine(data, data.parent / "run") as engine:
         engine.build()
         for image in IMAGES:
             print(image, engine.docker("image", "inspect", "--format", "{{.Size}}", image).strip(), "bytes")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-import tempfile
+import signal
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,8 @@ def stack() -> Iterator[Stack]:
     data = os.environ.get("COMPOSE_DATA")
     if not data:
         pytest.skip("COMPOSE_DATA is not set: `make compose-test` builds the images and runs these")
-    with tempfile.TemporaryDirectory(prefix="docker-") as run, Engine(Path(data), Path(run)) as engine:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the containers are ended first
+    with Engine(Path(data), Path("/run/docker")) as engine:  # the sandbox's own /run
         made = Stack(engine)
         made.down()  # what a killed run left in the data directory
         try:
