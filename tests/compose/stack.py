@@ -118,6 +118,13 @@ class Stack:
         """What attracts traffic now, in the words of all nodes."""
         return {self.status(node)["mode"] for node in NODES}
 
+    def by_bgp_alone(self) -> bool:
+        """Does every node say so, and is the table empty."""
+        told = (self.status(node) for node in NODES)
+        return not self.table() and all(
+            each["mode"] == each["fallback"]["state"] == "bgp" and not each["fallback"]["routes"] for each in told
+        )
+
     def table(self) -> dict[str, str]:
         """The routes of the table as ARM shows them: prefix -> next hop."""
         if not self._token:
