@@ -40,7 +40,7 @@ def summary(status: Mapping[str, Any]) -> str:
     table = " ".join(str(each["prefix"]) for each in status["fallback"]["routes"]) or "nothing"
     return (
         f"traffic by {status['mode']} · {established} of {len(status['peers'])} sessions · {blocks} · "
-        f"{status['kernel']['installed']} learned · fallback {status['fallback']['state']}, in the table: {table}"
+        f"{status['kernel']['installed']} learned · in the table: {table}"
     )
 
 

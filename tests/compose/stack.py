@@ -147,14 +147,17 @@ def peers(status: Any) -> dict[str, str]:  # noqa: ANN401 - parsed JSON
 
 
 class Diary:
-    """What the route table held, and when; one entry for each change."""
+    """What the route table held, and when; one entry for each change. ``gone``: when an instance was seen down."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
         self.entries: list[tuple[float, frozenset[str]]] = []
+        self.gone: float | None = None
 
     def look(self) -> dict[str, str]:
         """The table now."""
+        if self.gone is None and not all(self._stack.instances()):
+            self.gone = time.monotonic()
         table = self._stack.table()
         now = frozenset(table)
         if not self.entries or self.entries[-1][1] != now:

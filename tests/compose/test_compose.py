@@ -6,6 +6,7 @@ import itertools
 import os
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -88,8 +89,12 @@ def test_an_instance_stops_then_the_other_then_both_return_and_no_packet_is_lost
         traffic.stream(f"{pod} to {other}", stack.inside(pod), stack.inside(other), PODS[other])
     with traffic:
         traffic.run_for(1)
-        stack.compose("stop", "--timeout", "5", "rs1")
-        stack.until("routes for all blocks are in the table", lambda: diary.look() == BLOCKS)
+        with ThreadPoolExecutor() as pool:
+            stopping = pool.submit(stack.compose, "stop", "--timeout", "5", "rs1")
+            stack.until("routes for all blocks are in the table", lambda: diary.look() == BLOCKS)
+            stopping.result()
+        assert diary.gone is not None
+        assert diary.entries[1][0] - diary.gone > AFTER - 0.3, "not before `fallback.after`"
         stack.until("all say fallback", lambda: stack.modes() == {"fallback"})
         assert stack.sessions() == {(node, INSTANCES["rs0"]) for node in NODES}
         traffic.run_for(2)
