@@ -114,6 +114,7 @@ class Agent:
         self._watch = Watch(loaded.files, lambda _: self.reload())
         self._kernel_ready = asyncio.Event()
         self._probe_changed = asyncio.Event()
+        self._told = asyncio.Event()  # Azure told of this node
         self._stop = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._settling = False
@@ -247,7 +248,10 @@ class Agent:
             if not said:
                 log.warning("the node's address is not known yet; looking again", why=self.configuration.unlocated)
                 said = True
-            await asyncio.sleep(ADDRESS_RETRY)
+            with contextlib.suppress(TimeoutError):  # what Azure tells may be all that was missing
+                async with asyncio.timeout(ADDRESS_RETRY):
+                    await self._told.wait()
+            self._told.clear()
         self.router.configure(translate.settings(self.config), time.monotonic())
         self.rolling.want(self.configuration.definitions())
         for peer, export in self.router.own.exports.items():  # what was decided before there was anybody to tell
@@ -333,6 +337,7 @@ class Agent:
 
     def _on_azure(self, found: Found) -> None:
         """What Azure told of this node and its peers."""
+        self._told.set()
         if not self.configuration.discovered(found) or not self.configuration.located:
             return
         self.router.configure(translate.settings(self.config), time.monotonic())
