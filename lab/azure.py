@@ -8,6 +8,7 @@ nothing but its default route, and the fabric drops what it knows no owner of.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import urllib.error
@@ -85,6 +86,7 @@ class Twin:
             self.process = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-m", "azure_twin", "run", "-c", self.config],
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                env={**os.environ, "TMPDIR": str(self.folder)},  # what it keeps there goes with the lab, also when killed
             )  # fmt: skip
         wait_for("the Azure twin is up", self._up, timeout=60)
 
@@ -171,9 +173,14 @@ class AzureLab:
             node.furnish_pods()
             self.configure(node)
             node.own(plan.blocks)
-            if agents:
-                node.start_speaker()
-                node.start_agent()
+        if agents:
+            self.start_agents()
+
+    def start_agents(self) -> None:
+        """A speaker and an agent on every node."""
+        for node in self.nodes.values():
+            node.start_speaker()
+            node.start_agent()
 
     def configure(self, node: Node, **changes: object) -> None:
         """Write a node's config."""

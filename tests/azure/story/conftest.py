@@ -21,7 +21,7 @@ def build() -> Iterator[Build]:
     """Bring up labs; all of it ends with the test."""
     with ExitStack() as stack:
 
-        def make(**options: object) -> AzureLab:
+        def make(*, agents: bool = True, **options: object) -> AzureLab:
             network = Network()
             folder = short_folder(network.tag)
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -29,7 +29,7 @@ def build() -> Iterator[Build]:
             lab = AzureLab(network, folder, port=port, **options)  # type: ignore[arg-type]  # the test names them
             stack.callback(lab.close)
             stack.callback(network.close)
-            lab.start()
+            lab.start(agents=agents)
             return lab
 
         yield make
