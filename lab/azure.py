@@ -86,7 +86,7 @@ class Twin:
             self.process = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-m", "azure_twin", "run", "-c", self.config],
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-                env={**os.environ, "TMPDIR": str(self.folder)},  # what it keeps there goes with the lab, also when killed
+                env={**os.environ, "TMPDIR": str(self.folder)},  # so that it leaves nothing, also when killed
             )  # fmt: skip
         wait_for("the Azure twin is up", self._up, timeout=60)
 

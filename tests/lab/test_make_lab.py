@@ -62,7 +62,7 @@ class Marked:
         return not self.processes()
 
     def text(self) -> str:
-        return self.output.read_text()
+        return self.output.read_text(errors="replace")  # the last character may be half written
 
 
 def traces() -> list[Path]:
