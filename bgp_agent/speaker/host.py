@@ -13,7 +13,7 @@ import os
 import signal
 import time
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from bgp_agent.speaker import exabgp_config, leftovers, premises, store
 from bgp_agent.speaker.chatter import is_chatter
@@ -80,6 +80,7 @@ class Host:
             for stale in self._place.folder.glob("*.conf"):  # of peers that may be gone, with their keys
                 stale.unlink()
             self._catch_signals()
+            asyncio.get_running_loop().set_exception_handler(self._on_fault)
             await self._open_sockets(self._place)
             try:
                 async with self._tasks as tasks:
@@ -144,6 +145,14 @@ class Host:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.ask_to_stop, signal.Signals(number).name)
         loop.add_signal_handler(signal.SIGHUP, lambda: None)  # a terminal that closes ends no session
+
+    def _on_fault(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """What no task owns: into our own log, that never waits for its reader."""
+        fault = context.get("exception")
+        if isinstance(fault, MemoryError):
+            self._log.error("no memory is left: sessions go on, what ExaBGPs say waits; raise the limit")
+        else:
+            self._log.error("%s", context["message"], exc_info=fault)
 
     def ask_to_stop(self, why: str) -> None:
         """Begin a planned stop; asked twice, it does not wait for the agent any longer."""

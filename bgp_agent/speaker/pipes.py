@@ -13,6 +13,8 @@ from typing import Final
 CHUNK: Final = 256 * 1024
 #: What the kernel is asked to hold for a writer while this process is busy, in bytes; the default is 64 KiB.
 CAPACITY: Final = 1024 * 1024
+#: Seconds until the next try when no memory was left to read into; what is to be read waits in the pipe.
+PAUSE: Final = 1.0
 
 
 class Inlet:
@@ -34,6 +36,9 @@ class Inlet:
             chunk = os.read(self._descriptor, CHUNK)
         except (BlockingIOError, InterruptedError):
             return False
+        except MemoryError as error:
+            self._pause(error)
+            return False
         except OSError:
             chunk = b""
         if chunk:
@@ -42,6 +47,15 @@ class Inlet:
         self.close()
         self._ended()
         return False
+
+    def _pause(self, error: MemoryError) -> None:
+        self._loop.remove_reader(self._descriptor)
+        self._loop.call_later(PAUSE, self._resume)
+        self._loop.call_exception_handler({"message": "nothing is read for a second", "exception": error})
+
+    def _resume(self) -> None:
+        if self._descriptor >= 0:
+            self._loop.add_reader(self._descriptor, self._read)
 
     def drain(self) -> None:
         """Take what is there now."""

@@ -327,11 +327,14 @@ class PeerProcess:
         before = self.established
         try:
             lines = self._stream.feed(chunk)
+            if lines:
+                self._listener.heard(self, lines)
         except EndlessLineError as error:
             self.restart(f"ExaBGP printed {error}")
             return
-        if lines:
-            self._listener.heard(self, lines)
+        except MemoryError:  # what it said is lost: a new session tells it again
+            self.restart("no memory was left for what ExaBGP said: raise the speaker's limit")
+            return
         self._set_established(was=before, now=self.established)
         self._word.set()
 

@@ -45,6 +45,19 @@ def no_descriptor_left(pid: int) -> Iterator[None]:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@contextlib.contextmanager
+def no_memory_left(pid: int) -> Iterator[None]:
+    """As :func:`no_descriptor_left`, for memory; the process may have ended meanwhile."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[0])
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_AS)
+    resource.prlimit(pid, resource.RLIMIT_AS, (pages * resource.getpagesize(), hard))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            resource.prlimit(pid, resource.RLIMIT_AS, (soft, hard))
+
+
 class Kept:
     """A connection to the agent's HTTP that stands already."""
 
@@ -134,17 +147,44 @@ def test_an_exabgp_for_which_no_descriptor_is_left_is_started_when_there_is_one(
     lab.wait()
 
 
+def start_speaker_again(lab: Lab, node: Node) -> None:
+    assert node.speaker is not None
+    node.speaker.kill()
+    node.speaker.wait()
+    wait_for("both route servers have lost it",
+             lambda: not any(bird.established(node.name) for bird in lab.fabric.birds.values()), 20)  # fmt: skip
+    node.start_speaker()
+    lab.wait(60)
+
+
+def test_a_speaker_whose_memory_is_used_up_keeps_its_sessions_and_hears_the_rest_when_it_has_some(lab: Lab) -> None:
+    node, other = lab.nodes["node-a"], lab.nodes["node-c"]
+    start_speaker_again(lab, node)  # one that has read much has room to read more
+    log, words = node.log("speaker"), b"no memory is left: sessions go on"
+    begin = log.stat().st_size
+    with sessions_stay(lab):
+        with no_memory_left(pid_of(node, "speaker")):
+            other.own([*other.plan.blocks, NEWS])
+            wait_for("it says so, again and again", lambda: log.read_bytes()[begin:].count(words) >= 3, 10)
+            assert log.stat().st_size - begin < 4096, "but at a pace"
+        wait_for("the news are learned", lambda: has(node, NEWS), 10)
+        other.own(other.plan.blocks)
+        wait_for("they are old news", lambda: not has(node, NEWS), 10)
+
+
 def test_an_agent_whose_memory_is_used_up_ends_and_the_next_one_has_everything(lab: Lab) -> None:
     node = lab.nodes["node-a"]
+    node.end_agent(signal.SIGKILL)  # one that has had a flood has room for another
+    node.start_agent()
+    wait_for("the new one answers", lambda: answers(node), 10)
+    lab.wait(60)
     assert node.agent is not None
     begin, before = node.log("run").stat().st_size, len(node.routes())
-    pages = int(Path(f"/proc/{node.agent.pid}/statm").read_text().split()[0])
     messages = Messages({name: bird.mrt for name, bird in lab.fabric.birds.items()})
     with RouteEvents(lab.network, [each.inside for each in lab.nodes.values()], lab.folder) as events:
-        limit = resource.prlimit(node.agent.pid, resource.RLIMIT_AS)
-        resource.prlimit(node.agent.pid, resource.RLIMIT_AS, (pages * resource.getpagesize(), limit[1]))
-        lab.fabric.tell("rs-0", *FLOOD)
-        assert node.agent.wait(20) == 1
+        with no_memory_left(node.agent.pid):
+            lab.fabric.tell("rs-0", *FLOOD)
+            assert node.agent.wait(20) == 1
         assert b"no memory is left; this agent ends, sessions and routes stay" in node.log("run").read_bytes()[begin:]
         node.start_agent()
         wait_for("all routes are in the kernel", lambda: len(node.routes()) == before + len(FLOOD), 30)

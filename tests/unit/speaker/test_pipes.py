@@ -4,6 +4,9 @@ import asyncio
 import os
 import time
 
+import pytest
+
+from bgp_agent.speaker import pipes
 from bgp_agent.speaker.pipes import Inlet, Outlet
 
 
@@ -28,6 +31,28 @@ async def test_drain_takes_what_is_there_and_waits_for_nothing() -> None:
     inlet.drain()
     assert chunks == [b"last words"]
     inlet.close()
+    inlet.close()
+    os.close(write)
+
+
+async def test_without_memory_nothing_is_lost_and_it_is_tried_again_at_a_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipes, "PAUSE", 0.05)
+    faults: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context["exception"]))
+    read, write = os.pipe()
+    chunks: list[bytes] = []
+    inlet = Inlet(read, chunks.append, lambda: None)
+    os.write(write, b"what waits")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "read", lambda *_: bytearray(1 << 62))
+        await asyncio.sleep(0.2)
+    deadline = time.monotonic() + 5
+    while not chunks:
+        assert time.monotonic() < deadline, "nothing is read any more"
+        await asyncio.sleep(0.01)
+    assert chunks == [b"what waits"]
+    assert 1 <= len(faults) <= 4
+    assert all(isinstance(fault, MemoryError) for fault in faults)
     inlet.close()
     os.close(write)
 

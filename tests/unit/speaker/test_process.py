@@ -116,7 +116,7 @@ async def test_without_a_descriptor_to_hold_it_by_no_process_is_left_running(
         raise OSError(errno.EMFILE, "Too many open files")
 
     monkeypatch.setattr(subprocess, "Popen", Remembered)
-    life = Life(tmp_path, HAND_OVER + f"say('{UP}'); serve(); time.sleep(60)")
+    life = Life(tmp_path, HAND_OVER + f"try:\n    say('{UP}'); serve()\nfinally:\n    time.sleep(60)")
     async with life.lived() as process:
         with monkeypatch.context() as patch:
             patch.setattr(os, lacking, used_up)
@@ -171,6 +171,22 @@ async def test_line_without_end_costs_the_process_not_the_host(tmp_path: Path, m
     life = Life(tmp_path, HAND_OVER + "while True: os.write(events[1], b'x' * 65536)")
     async with life.lived():
         await life.until("ended", lambda: any("a line of more" in (problem or "") for _, problem in life.ears.states))
+
+
+async def test_what_was_lost_for_lack_of_memory_is_told_again_by_a_new_session(tmp_path: Path) -> None:
+    life = Life(tmp_path, HAND_OVER + f"say('{UP}'); serve()")
+    heard, failed = life.ears.heard, []
+
+    def no_memory_once(process: PeerProcess, lines: bytes) -> None:
+        if not failed:
+            failed.append(lines)
+            raise MemoryError
+        heard(process, lines)
+
+    life.ears.heard = no_memory_once  # type: ignore[method-assign]
+    async with life.lived():
+        await life.until("the next one is heard", lambda: UP.encode() in life.ears.lines)
+        assert any("no memory was left" in str(problem) for _, problem in life.ears.states)
 
 
 async def test_crash_loop_is_told_with_the_last_words(tmp_path: Path) -> None:
