@@ -6,7 +6,10 @@ by a file. What they wait with, the kernel's monotonic clock, is the real one, a
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
+import signal
 import struct
 import subprocess
 import sysconfig
@@ -20,16 +23,20 @@ from typing import Final
 import pytest
 
 import bgp_agent
+from bgp_agent.core.blocks import LET_GO
+from lab import proofs
 from lab.evidence import Messages, RouteEvents, read_mrt
 from lab.netns import Network, wait_for
 from lab.topology import ROUTE_SERVERS, Lab, Node, short_folder
 from tests.chaos.conftest import configure
+from tests.interop.speaker_rig import exabgps
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(120)]
 
 YEAR: Final = 365 * 86_400.0
 HOLD: Final = 6  # seconds; a keepalive every two
 STALE: Final = 6
+NEWS: Final = "192.168.1.192/26"
 KEEPALIVE: Final = 4  # RFC 4271 section 4.1
 MOVED_CLOCK: Final = """
 import mmap, struct, time
@@ -148,3 +155,77 @@ def test_stale_routes_go_after_stale_time_also_when_the_clock_is_put_back(lab: L
         for name in ROUTE_SERVERS:
             lab.fabric.start_route_server(name)
     lab.wait()
+
+
+def blackhole(node: Node, block: str) -> bool:
+    return any(line.startswith(f"blackhole {block} ") for line in node.routes())
+
+
+def give_up(node: Node) -> str:
+    """One of its blocks, withdrawn everywhere; its blackhole is the only thing that is left of it."""
+    *kept, given_up = node.plan.blocks
+    node.own(kept)
+    wait_for("it is withdrawn everywhere", lambda: given_up in node.status()["kernel"]["releasing"], 10)
+    return given_up
+
+
+def test_a_withdrawn_block_keeps_its_blackhole_when_the_clock_is_put_forward(lab: Lab, clock: Clock) -> None:
+    node, other = lab.nodes["node-a"], lab.nodes["node-b"]
+    given_up = give_up(node)
+    clock.set(YEAR)
+    node.own([*node.plan.blocks[:-1], NEWS])
+    wait_for("the agent has gone on", lambda: any(line.startswith(f"{NEWS} via") for line in learned(other)), 10)
+    assert blackhole(node, given_up)
+    assert given_up in node.status()["kernel"]["releasing"]
+    node.own(node.plan.blocks)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(180)
+def test_a_withdrawn_blocks_blackhole_goes_after_its_minute_also_when_the_clock_is_put_back(
+    lab: Lab, clock: Clock
+) -> None:
+    node = lab.nodes["node-a"]
+    given_up, since = give_up(node), time.monotonic()
+    clock.set(-YEAR)
+    wait_for("its blackhole is gone", lambda: not blackhole(node, given_up), LET_GO + 10)
+    assert time.monotonic() - since > LET_GO - 3
+    node.own(node.plan.blocks)
+
+
+@pytest.mark.parametrize("by", [YEAR, -YEAR], ids=["forward", "back"])
+def test_a_drain_waits_as_long_as_it_was_told_to_whatever_the_clock_says(lab: Lab, clock: Clock, by: float) -> None:
+    node = lab.nodes["node-a"]
+    deaf = exabgps(node.state_dir)[0]
+    os.kill(deaf, signal.SIGSTOP)
+    try:
+        asked = subprocess.Popen(node.command("drain", "--force", "--timeout", "3s"), stderr=subprocess.PIPE)
+        with asked:
+            wait_for("it is asked for", (node.state_dir / "drained").exists, 10)
+            begin = time.monotonic()
+            clock.set(by)
+            assert asked.wait(20) == 1
+            assert asked.stderr is not None
+            assert b"not done after 3 s" in asked.stderr.read()
+        assert 2 < time.monotonic() - begin < 3 + HOLD
+    finally:
+        with contextlib.suppress(ProcessLookupError):  # replaced meanwhile
+            os.kill(deaf, signal.SIGCONT)
+        assert node.ask("undrain").returncode == 0
+
+
+def test_the_probe_sees_a_misdelivered_block_also_when_the_clock_is_put_back(lab: Lab, clock: Clock) -> None:
+    node = lab.nodes["node-a"]
+    block = lab.nodes["node-c"].plan.blocks[0]
+    wait_for("it was asked for", lambda: delivered_to(node, block) == "node-c", 30)
+    clock.set(-YEAR)
+    lab.fabric.hand(block, lab.nodes["node-b"])
+    try:
+        wait_for("the probe names who gets its packets", lambda: delivered_to(node, block) == "node-b", 40)
+    finally:
+        lab.fabric.leave(block)
+    assert proofs.probe(node, block, "node-c").right
+
+
+def delivered_to(node: Node, block: str) -> str | None:
+    return next((str(r["verified"]["node"]) for r in node.status()["routes"] if r["prefix"] == block), None)
