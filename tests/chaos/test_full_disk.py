@@ -8,6 +8,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -65,15 +66,22 @@ def lab(lab: Lab, node: Node) -> Lab:
 @contextlib.contextmanager
 def full(node: Node) -> Iterator[None]:
     """Somebody else's file takes what room there is."""
-    filler = node.state_dir / "filler"
-    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+    try:
+        fill(node)
+        yield
+    finally:
+        filler(node).unlink()
+
+
+def filler(node: Node) -> Path:
+    return node.state_dir / "filler"
+
+
+def fill(node: Node) -> None:
+    with filler(node).open("ab", buffering=0) as file, contextlib.suppress(OSError):
         while True:
             file.write(bytes(4096))
     assert not os.statvfs(node.state_dir).f_bavail
-    try:
-        yield
-    finally:
-        filler.unlink()
 
 
 @contextlib.contextmanager
@@ -126,6 +134,8 @@ def test_a_disk_that_takes_nothing_is_said_with_the_remedy_and_noticed_by_nobody
 def test_an_agent_that_is_killed_while_the_disk_is_full_comes_back_unnoticed(lab: Lab, node: Node) -> None:
     with unnoticed(lab), full(node):
         node.end_agent(signal.SIGKILL)
+        (node.state_dir / "agent.lock").write_bytes(b"")  # else the next one writes its number where this one's was
+        fill(node)
         node.start_agent()
         wait_for("it is ready", lambda: answers(node) and node.status()["ready"], 20)
         assert node.ask("undrain").returncode == 0, "and its control socket is there"
