@@ -175,7 +175,7 @@ async def test_line_without_end_costs_the_process_not_the_host(tmp_path: Path, m
 
 async def test_what_was_lost_for_lack_of_memory_is_told_again_by_a_new_session(tmp_path: Path) -> None:
     life = Life(tmp_path, HAND_OVER + f"say('{UP}'); serve()")
-    heard, failed = life.ears.heard, []
+    heard, failed = life.ears.heard, list[bytes]()
 
     def no_memory_once(process: PeerProcess, lines: bytes) -> None:
         if not failed:
