@@ -43,7 +43,7 @@ def stack() -> Iterator[Stack]:
 
 
 def test_every_node_has_both_sessions_and_has_learned_what_the_others_announce(stack: Stack) -> None:
-    stack.until("BGP alone attracts", stack.by_bgp_alone, 60)  # until the sessions stood, the table did
+    stack.until("BGP alone attracts", stack.by_bgp_alone, 90)  # until the sessions stood, the table did
     for node, address in NODES.items():
         own = {block for block, owner in BLOCKS.items() if owner == address}
         others = len(BLOCKS) - len(own)
@@ -82,6 +82,7 @@ def test_agent_and_speaker_have_one_right_each_and_nothing_to_write_but_their_st
 
 
 def test_an_instance_stops_then_the_other_then_both_return_and_no_packet_is_lost(stack: Stack) -> None:
+    stack.until("BGP alone attracts", stack.by_bgp_alone, 90)
     diary = Diary(stack)
     assert diary.look() == {}
     traffic = Traffic(rate=100)
