@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from bgp_agent.config import Config, Found
 from bgp_agent.core.attraction import Attraction, CloudView
 from bgp_agent.core.handover import Answer, Mode, Times
-from bgp_agent.core.prefix import Prefix, parse_address
+from bgp_agent.core.prefix import Prefix
 from bgp_agent.core.reports import Verified
 from bgp_agent.core.router import Change, Router
 
@@ -158,19 +158,12 @@ def times(config: Config) -> Times:
 
 def _azure(config: Config, changed: Callable[[], None], found: Callable[[Found], None]) -> Azure:
     """Azure's libraries are imported only where ``azure`` is configured."""
-    from bgp_agent.cloud.asking import Wanted  # noqa: PLC0415
     from bgp_agent.cloud.azure import Azure, Settings  # noqa: PLC0415
-    from bgp_agent.cloud.ids import resource_id  # noqa: PLC0415
+    from bgp_agent.cloud.opening import wanted  # noqa: PLC0415
 
     azure = config.azure
     if azure is None:
         raise ValueError("the section azure is not configured")
-    known = Wanted(
-        address=parse_address(config.node.address) if config.node.address else None,
-        route_server=resource_id(azure.route_server) if azure.route_server else None,
-        route_tables=tuple(map(resource_id, azure.route_tables)),
-        asn=config.bgp.asn,
-    )
     settings = Settings(
         node=config.node.name or "",
         state_dir=Path(config.state_dir),
@@ -178,7 +171,7 @@ def _azure(config: Config, changed: Callable[[], None], found: Callable[[Found],
         imds_url=azure.imds_url,
         allow_http=azure.allow_http,
         manage_peering=azure.manage_peering,
-        known=known,
+        known=wanted(config),
         peers=bool(config.bgp.peers),
     )
     return Azure(settings, changed, found)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 FILES: Final = (
     "agent.sock", "agent.lock", "drained", "speaker.sock", "speaker.lock", "speaker.log", "speaker.log.1", "peers.json",
+    "azure.json", "azure.json.new",
 )  # fmt: skip
 """What agent and speaker keep in ``state_dir``, by name: a directory that somebody shares with us stays his."""
 FOLDERS: Final = ("exabgp",)
@@ -36,6 +37,8 @@ def cleanup(arguments: argparse.Namespace) -> int:
         raise CommandError("; ".join(running) + ": `bgp-agent stop --all` first, or --force")
     done: list[str] = []
     failed: list[str] = []
+    if config.azure is not None:
+        _user_defined_routes(config, done, failed)
     for name, take_out in (
         ("kernel routes", _routes), ("probe rules and routes", _rules), (f"files in {folder}", _files),
     ):  # fmt: skip
@@ -62,6 +65,15 @@ def _running(folder: Path) -> Iterator[str]:
         pid = listener(folder / path)
         if held or pid is not None:
             yield f"{what} runs with state_dir {folder}" + (f" (process {pid})" if pid else "")
+
+
+def _user_defined_routes(config: Config, done: list[str], failed: list[str]) -> None:
+    from bgp_agent.cloud.leaving import leave  # noqa: PLC0415 - Azure's libraries, only where azure is configured
+
+    left = asyncio.run(leave(config))
+    if left.done:
+        done.append(f"user-defined routes: {left.done}")
+    failed += [f"user-defined routes: {each}" for each in left.failed]
 
 
 def _routes(config: Config) -> str:

@@ -106,12 +106,7 @@ class RouteTables:
         return None if None in tables else tuple(each for each in tables if each is not None)
 
     def _table(self, kept: Kept) -> Table | None:
-        found = kept.found
-        if found is None:
-            return None
-        routes = tuple(map(_route, found.routes))
-        subnets = tuple(ids.name(each) for each in found.subnets)
-        return Table(found.id, routes, subnets, self.limit, found.propagates)
+        return None if kept.found is None else as_table(kept.found, self.limit)
 
     def refused(self) -> dict[Prefix, str]:
         """What Azure said to the writes that it refused."""
@@ -248,6 +243,12 @@ class RouteTables:
             log.warning("a route table is waited for", table=ids.name(kept.id), seconds=round(wait, 1), reason=words)
         kept.problem = words
         kept.hold_until = now + wait
+
+
+def as_table(found: RouteTable, limit: int | None = None) -> Table:
+    """A table as the core compares it; ``limit``: routes that it may hold."""
+    subnets = tuple(ids.name(each) for each in found.subnets)
+    return Table(found.id, tuple(map(_route, found.routes)), subnets, limit, found.propagates)
 
 
 def _route(route: Route) -> TableRoute:

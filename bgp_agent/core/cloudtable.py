@@ -126,6 +126,16 @@ def difference(tables: Iterable[Table], wanted: frozenset[Prefix], node: Node) -
     )
 
 
+def leftovers(table: Table, node: Node) -> list[Write]:
+    """All routes of ours that lead to this node, to be taken out for good. What leads elsewhere is the new owner's."""
+    view = _View(table, node)
+    return [
+        Write(table.id, prefix, route.name, put=False, why="the agent leaves")
+        for prefix, route in sorted(view.ours.items())
+        if view.points_here(route)
+    ]
+
+
 class _View:
     """One table, seen from this node."""
 
@@ -179,7 +189,7 @@ class _View:
                 f"{holder.next_hop or holder.kind}; take it out, or leave the block out"
             )
         if ours is not None:
-            found = ours.state if self._points_here(ours) else f"it leads to {ours.next_hop or ours.kind}"
+            found = ours.state if self.points_here(ours) else f"it leads to {ours.next_hop or ours.kind}"
             return self._put(prefix, f"not right: {found}"), None
         if self.room is not None and self.room <= 0:
             return None, (
@@ -203,17 +213,18 @@ class _View:
             return
         for prefix, route in sorted(self.ours.items()):
             needed = prefix in wanted or _prefix(route.prefix) in wanted  # the second: somebody edited it by hand
-            if not needed and self._points_here(route):
+            if not needed and self.points_here(route):
                 yield Write(self.table.id, prefix, route.name, put=False, why="not wanted any more")
 
     def _put(self, prefix: Prefix, why: str) -> Write:
         return Write(self.table.id, prefix, name_of(prefix), put=True, why=why)
 
-    def _points_here(self, route: TableRoute) -> bool:
+    def points_here(self, route: TableRoute) -> bool:
+        """Is the next hop this node, whatever became of the write."""
         return route.kind == APPLIANCE and route.next_hop in self.here
 
     def _leads_here(self, route: TableRoute) -> bool:
-        return self._points_here(route) and route.state == SUCCEEDED
+        return self.points_here(route) and route.state == SUCCEEDED
 
     def _is_controllers(self, route: TableRoute) -> bool:
         return route.kind == APPLIANCE and (
