@@ -35,12 +35,14 @@ def effective(config: Config) -> str:
 
 
 def defaults() -> str:
-    """Every key with its default, as YAML; names, addresses and AS numbers have none. A peer is shown by example."""
-    example = Config.model_validate({"bgp": {"asn": 64512, "peers": [{"address": "10.42.0.4", "asn": 65515}]}})
-    shown = _plain(example)
-    # the defaults with a cloud: without one the fallback is off whatever stands there
-    shown["fallback"] = _plain(Config.model_validate({"azure": {}}).fallback)
-    return yaml.dump(shown, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    """Every key with its default, as YAML; names, addresses and AS numbers have none. A peer is shown by example.
+
+    With a cloud: without one there are no keys of ``azure``, and the fallback is off whatever stands there.
+    """
+    peers = [{"address": "10.42.0.4", "asn": 65515}]
+    example = Config.model_validate({"bgp": {"asn": 64512, "peers": peers}, "azure": {}})
+    text = yaml.dump(_plain(example), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return "# without the section azure: no cloud, fallback.mode off, fallback.min_peers 1\n" + text
 
 
 def _plain(section: Section) -> dict[str, object]:

@@ -131,6 +131,8 @@ def test_a_missing_config_names_init(bgp_agent: Command, tmp_path: Path) -> None
 def test_print_defaults_needs_no_config(bgp_agent: Command) -> None:
     shown = json.loads(bgp_agent("check", "--print-defaults", "--json").out)
     assert shown["http"]["listen"] == "127.0.0.1:9179"
+    assert shown["azure"]["settle"] == "30s"
+    assert (shown["fallback"]["mode"], shown["fallback"]["min_peers"]) == ("standby", "all")
 
 
 def test_a_secret_is_not_printed(bgp_agent: Command, tmp_path: Path) -> None:
