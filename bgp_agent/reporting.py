@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from bgp_agent import __version__
 from bgp_agent.core import explain as explaining
 from bgp_agent.core import views
-from bgp_agent.core.attraction import Attraction
+from bgp_agent.core.attraction import Attraction, CloudView
 from bgp_agent.core.prefix import Address, Prefix, PrefixSet, address_of, is_host
 from bgp_agent.core.reports import (
     ConfigReport,
@@ -177,7 +177,15 @@ class Reports:
 
     def metrics(self) -> Figures:
         """The numbers that :meth:`status` does not hold."""
-        return Figures(Counter(self._known_states().values()), self.identity.reload_failures, self._speaker.attached)
+        view = self._attraction.view if self._attraction is not None else CloudView()
+        return Figures(
+            routes=Counter(self._known_states().values()),
+            reload_failures=self.identity.reload_failures,
+            speaker_attached=self._speaker.attached,
+            cloud_reads=view.reads,
+            cloud_writes=view.writes,
+            cloud_problem=view.problem is not None,
+        )
 
     def route(self, prefix: Prefix) -> RouteReport | None:
         """One prefix."""

@@ -115,6 +115,8 @@ class Azure:
             notes=(*self._notes, *(each for each in (self._unprovable, self._peering) if each is not None)),
             pending=tables.pending() if tables is not None else 0.0,
             covers=_COVERS,
+            reads=tables.reads if tables is not None else 0,
+            writes=tables.writes if tables is not None else 0,
         )
 
     def _network(self) -> Network:

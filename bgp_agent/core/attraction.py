@@ -50,6 +50,8 @@ class CloudView:
     notes: tuple[str, ...] = ()
     pending: float = 0.0
     covers: str = ""  # whom a fallback serves, and who loses the block
+    reads: int = 0  # of route tables, since the start
+    writes: int = 0
 
 
 class Attraction:

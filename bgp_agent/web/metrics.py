@@ -25,6 +25,7 @@ from bgp_agent.web.reporter import Figures, Reporter
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 PREFIX: Final = "bgp_agent_"
 MODES: Final = ("bgp", "fallback", "maintenance", "off")
+TABLE_ROUTES: Final = ("written", "pending", "refused", "removing")
 LAG_INTERVAL: Final = 1.0
 """Seconds between two looks at how late the event loop is."""
 
@@ -101,6 +102,15 @@ def _mode(snapshot: Snapshot) -> Iterator[Sample]:
     return (((mode,), float(snapshot.status.mode == mode)) for mode in MODES)
 
 
+def _fallback(snapshot: Snapshot) -> Iterator[Sample]:
+    return (((state,), float(snapshot.status.fallback.state == state)) for state in MODES)
+
+
+def _table_routes(snapshot: Snapshot) -> Iterator[Sample]:
+    counts = Counter(route.state for route in snapshot.status.fallback.routes)
+    return (((state,), float(counts[state])) for state in TABLE_ROUTES)
+
+
 def _build(snapshot: Snapshot) -> Iterator[Sample]:
     node = snapshot.status.node
     yield (node.version, node.name), 1.0
@@ -142,6 +152,14 @@ METRICS: Final = (
            _one(lambda s: s.status.kernel.repaired)),
     Series("kernel_warnings", "Settings of the kernel that are in the way; /status has them in words.", (),
            _one(lambda s: len(s.status.kernel.warnings))),
+    Series("fallback_state", "1 for the state of the hand-over to the cloud's route tables; off without a cloud.",
+           ("state",), _fallback),
+    Series("fallback_routes", "Own blocks in the cloud's route tables, in each state.", ("state",), _table_routes),
+    Series("cloud_reads_total", "Times a route table was read.", (), _one(lambda s: s.figures.cloud_reads)),
+    Series("cloud_writes_total", "Routes written to route tables or taken out of them.", (),
+           _one(lambda s: s.figures.cloud_writes)),
+    Series("cloud_problem", "1 while the cloud cannot be asked or told; /status has the reason in words.", (),
+           _one(lambda s: s.figures.cloud_problem)),
 )  # fmt: skip
 
 

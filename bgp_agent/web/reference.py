@@ -32,6 +32,10 @@ _ALERTS: Final = """
 | somebody takes routes out | `increase(bgp_agent_kernel_repaired_routes_total[15m]) > 0` | |
 | the block source was lost | `bgp_agent_source_state{state="synced"} == 0` | 5m |
 | a changed config was refused | `bgp_agent_config_ok == 0` | |
+| the cloud cannot be asked, so no fallback can be counted on | `bgp_agent_cloud_problem == 1` | 5m |
+| the node lives by its route table | `bgp_agent_fallback_state{state="fallback"} == 1` | 10m |
+| a route table does not take an own block | `bgp_agent_fallback_routes{state="refused"} > 0` | 1m |
+| somebody fights over the route tables | `rate(bgp_agent_cloud_writes_total[15m]) * 60 > 2` | 15m |
 | the agent is overloaded | `bgp_agent_event_loop_lag_seconds > 1` | 5m |
 """
 

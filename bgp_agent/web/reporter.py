@@ -18,11 +18,17 @@ from bgp_agent.web.events import Subscription
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Numbers for ``/metrics`` that ``/status`` does not hold. Counts are since the start of the agent."""
+    """Numbers for ``/metrics`` that ``/status`` does not hold. Counts are since the start of the agent.
+
+    ``cloud_reads``, ``cloud_writes``: of route tables; ``cloud_problem``: the cloud cannot be asked, or told, now.
+    """
 
     routes: Mapping[RouteState, int]
     reload_failures: int = 0
     speaker_attached: bool = True
+    cloud_reads: int = 0
+    cloud_writes: int = 0
+    cloud_problem: bool = False
 
 
 class Reporter(Protocol):

@@ -73,7 +73,7 @@ class Memory:
         self.hub = EventHub(subscribers=2, backlog=4)
         self.table: dict[Prefix, RouteReport] = {}
         self.add(route("192.168.2.0/26"))
-        self.figures = Figures({}, reload_failures=2)
+        self.figures = Figures({}, reload_failures=2, cloud_reads=7, cloud_writes=3, cloud_problem=True)
         self.probed: list[str] = []
         self.failure: Exception | None = None
 

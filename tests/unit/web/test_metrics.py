@@ -48,6 +48,22 @@ async def test_the_numbers_are_the_reporters(http: aiohttp.ClientSession) -> Non
     assert found["bgp_agent_event_loop_lag_seconds"].samples[0].value >= 0
 
 
+async def test_the_clouds_part_says_what_carries_the_blocks_and_whether_azure_answers(
+    http: aiohttp.ClientSession, memory: Memory
+) -> None:
+    memory.report = replace(memory.report, fallback=replace(memory.report.fallback, state="maintenance"))
+    found = await scrape(http)
+
+    def by_state(name: str) -> dict[str, float]:
+        return {one.labels["state"]: one.value for one in found[name].samples}
+
+    assert by_state("bgp_agent_fallback_state") == {"bgp": 0, "fallback": 0, "maintenance": 1, "off": 0}
+    assert by_state("bgp_agent_fallback_routes") == {"written": 1, "pending": 0, "refused": 0, "removing": 0}
+    assert found["bgp_agent_cloud_reads"].samples[0].value == 7
+    assert found["bgp_agent_cloud_writes"].samples[0].value == 3
+    assert found["bgp_agent_cloud_problem"].samples[0].value == 1
+
+
 async def test_a_hostile_name_cannot_break_the_format(http: aiohttp.ClientSession, memory: Memory) -> None:
     memory.report = replace(memory.report, node=replace(memory.report.node, name='a"\n\\evil 1'))
     assert (await scrape(http))["bgp_agent_build_info"].samples[0].labels["node"] == 'a"\n\\evil 1'
