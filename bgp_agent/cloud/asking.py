@@ -33,6 +33,7 @@ class Search:
     missing: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     again: bool = False
+    denied: list[tuple[str, str]] = field(default_factory=list)  # right, and the resource where Azure names it
 
     async def ask(self, what: str, action: str, remedy: str, answer: Awaitable[T]) -> T | None:
         """The answer, or a sentence why there is none.
@@ -43,6 +44,7 @@ class Search:
             return await answer
         except Denied as error:
             right = error.action or action
+            self.denied.append((right, error.scope or ""))
             where = f" on {error.scope}" if error.scope else ""
             cause = f"the right {right}{where} is missing" if error.action else f"{error}"
             self.missing.append(f"{what} is not known: {cause}: grant {right}, or {remedy}")

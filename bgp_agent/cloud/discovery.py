@@ -37,6 +37,7 @@ class Discovered:
     ``subnets``: where nodes are, each with its route table; ``connections``: all peers of the Route Server, None if
     they could not be read; ``connection``: the one for our address, and ``asn`` our side of it. ``missing``: a sentence
     for each thing that is not known; ``notes``: choices that were made. ``again``: a read failed for a passing reason.
+    ``denied``: rights that are missing, each with its resource (empty where Azure does not name it).
     """
 
     instance: Instance | None = None
@@ -53,6 +54,7 @@ class Discovered:
     missing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     again: bool = False
+    denied: tuple[tuple[str, str], ...] = ()
 
 
 async def discover(imds: Imds, arm: Arm, wanted: Wanted) -> Discovered:
@@ -77,7 +79,7 @@ async def discover(imds: Imds, arm: Arm, wanted: Wanted) -> Discovered:
         instance, here.address, here.address6, here.interface, network, subnets, tuple(tables), server,
         None if connections is None else tuple(connections), connection,
         wanted.asn if wanted.asn is not None else (connection.asn if connection else None),
-        (*search.missing, *here.missing), (*search.notes, *here.notes), search.again,
+        (*search.missing, *here.missing), (*search.notes, *here.notes), search.again, tuple(search.denied),
     )  # fmt: skip
 
 

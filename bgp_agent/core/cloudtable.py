@@ -136,6 +136,11 @@ def leftovers(table: Table, node: Node) -> list[Write]:
     ]
 
 
+def controller(table: Table, node: Node) -> str | None:
+    """A route of the Kubernetes route controller in a table; None where it is not at work."""
+    return _View(table, node).controller
+
+
 class _View:
     """One table, seen from this node."""
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from bgp_agent import __version__
 from bgp_agent.cli.answers import Status
@@ -18,6 +18,9 @@ from bgp_agent.doctor.machine import CAP_NET_ADMIN, CAP_NET_BIND_SERVICE, Kernel
 from bgp_agent.lock import holder
 from bgp_agent.passwords import Passwords
 
+if TYPE_CHECKING:
+    from bgp_agent.doctor.cloud import Facts
+
 EXABGP: Final = "5.0.15"
 """The release that the project was built and measured with."""
 BGP_PORT: Final = 179
@@ -25,7 +28,10 @@ BGP_PORT: Final = 179
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What the checks know. ``status``: of a running agent, None with ``silence`` (why) when none answers."""
+    """What the checks know. ``status``: of a running agent, None with ``silence`` (why) when none answers.
+
+    ``cloud``: what Azure told, None where it is not configured; the config is then filled up with it.
+    """
 
     machine: Machine
     loaded: Loaded | None
@@ -34,6 +40,7 @@ class Context:
     silence: str = "no agent answers"
     kernel: Kernel | None = None
     kernel_problem: str = ""
+    cloud: Facts | None = None
 
     @property
     def config(self) -> Config | None:
@@ -197,6 +204,15 @@ async def second_agent(context: Context) -> Iterable[Finding]:
     if held and context.status is None:
         return [Finding(name, Verdict.WARN, f"an agent holds the lock but does not answer: {held}", "bgp-agent stop")]
     return [Finding(name, Verdict.OK, "one runs" if agents or held else "none runs")]
+
+
+async def cloud(context: Context) -> Iterable[Finding]:
+    """Everything in Azure that the hand-over needs."""
+    if context.cloud is None:
+        return [Finding("azure", Verdict.SKIP, "not configured")]
+    from bgp_agent.doctor.azure import judge  # noqa: PLC0415 - Azure's libraries, only where azure is configured
+
+    return judge(context, context.cloud)
 
 
 async def clock(context: Context) -> Iterable[Finding]:
