@@ -93,8 +93,12 @@ def _both(state: str) -> Callable[[AzureLab], None]:
 def _both_always(state: str) -> Callable[[AzureLab], None]:
     def do(lab: AzureLab) -> None:
         _instances(lab, state)
-        gone = [lambda n=n: all(p["state"] != "established" for p in n.status()["peers"]) for n in lab.nodes.values()]  # type: ignore[misc]
-        wait_for("no peer is left", lambda: all(each() for each in gone), 90, 0.1)
+
+        def gone() -> bool:
+            peers = [peer for node in lab.nodes.values() for peer in node.status()["peers"]]
+            return all(peer["state"] != "established" for peer in peers)
+
+        wait_for("no peer is left", gone, 90, 0.1)
 
     return do
 

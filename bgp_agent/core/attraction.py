@@ -19,6 +19,8 @@ from bgp_agent.core.reports import FallbackReport, Reachable, TableRouteReport
 from bgp_agent.core.router import Change, Router
 from bgp_agent.core.values import BlockState
 
+#: Seconds after the start for which a peer that nothing was heard of counts as if it were there.
+HEARING: Final = 10.0
 #: What ``mode`` and ``fallback.state`` say of each state.
 WORDS: Final[Mapping[State, str]] = {
     State.BGP: "bgp",
@@ -70,11 +72,12 @@ class Attraction:
         self._acknowledged_at = self._table_at = now
         self._last: tuple[object, object] = (None, None)
         self._said: tuple[str, str] | None = None
+        self._heard_by, self._last_look = now + HEARING, now
 
     # --- looking -----------------------------------------------------------------------------------------------------
     def look(self, now: float) -> list[Change]:
         """Take in what is so now, and decide; what the log should say of it."""
-        view = self.view
+        view, self._last_look = self.view, now
         self.handover.mode = Mode.ALWAYS if self._alone() else self.mode
         for _ in range(2):  # what is wanted depends on what is there, and what is lacking on what is wanted
             self.difference = self._compare()
@@ -107,6 +110,7 @@ class Attraction:
         up = [peer.address for peer in router.peers.values() if peer.established]
         least = own.settings.min_peers
         enough = bool(router.peers) and len(up) >= min(least or len(router.peers), len(router.peers))
+        enough = enough or not self._heard(now)
         present = self.difference.present if view.tables is not None and view.node is not None else None
         self._note(acknowledged, tuple(up), present, now)
         in_effect = frozenset(p for p in self.difference.right if self._in_effect(p, now))
@@ -122,6 +126,11 @@ class Attraction:
             answer=self.answer,
             peers=view.alone if view.alone and not up else f"{len(up)} of {len(router.peers)} peers established",
         )
+
+    def _heard(self, now: float) -> bool:
+        """Is it known how the sessions are. Right after the start it is not, and that is no evidence of a loss."""
+        peers = self._router.peers.values()
+        return now >= self._heard_by or (bool(peers) and all(peer.heard for peer in peers))
 
     def _note(
         self, acknowledged: frozenset[Prefix], up: tuple[str, ...], present: frozenset[Prefix] | None, now: float
@@ -206,6 +215,8 @@ class Attraction:
         pending = self.difference.right - self.facts.in_effect
         times = [self._right_since[p] + settle for p in pending if p in self._right_since]
         due = self.handover.next_timer()
+        if self._last_look < self._heard_by:
+            times.append(self._heard_by)
         return min([*times, *([] if due is None else [due])], default=None)
 
     def cannot_move(self) -> str | None:
@@ -239,7 +250,7 @@ class Attraction:
 
     def explain(self, now: float) -> str:
         """Why it stands where it stands."""
-        words = self.handover.explain(self.facts, now)
+        words = f"{self.facts.peers}; {self.handover.explain(self.facts, now)}"
         if self.view.pending:
             words += f"; the open writes take about {self.view.pending:.0f} s"
         return words

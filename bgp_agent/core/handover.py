@@ -256,8 +256,7 @@ class Handover:
 
     def _words(self, event: Event, facts: Facts) -> str:
         canary = "no block" if self.canary is None else prefix_text(self.canary)
-        known = facts.denied or facts.peers
-        words = f"{known}; {event.value}" if known else event.value
+        words = f"{facts.denied}; {event.value}" if facts.denied else event.value
         match event:
             case Event.ASKED:
                 words = f"maintenance: {facts.asked}"

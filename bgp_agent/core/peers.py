@@ -40,6 +40,7 @@ class Peer:
     announced: set[Prefix] = field(default_factory=set)  # acknowledged, on an established session
     refused: dict[Prefix, str] = field(default_factory=dict)  # ExaBGP did not take these
     session: SessionUp | None = None
+    heard: bool = False  # has the speaker told how its session is
     audited: bool = False  # what its ExaBGP holds of an earlier run is known
     unreleased: set[Prefix] = field(default_factory=set)  # announced when the session was lost: it may keep them
 
@@ -55,13 +56,14 @@ class Peer:
 
     def on_up(self, event: SessionUp, now: float) -> None:
         """The session is established."""
-        self.session = event
+        self.session, self.heard = event, True
         self.unreleased.clear()
         families = ", ".join(sorted(f.value for f in event.families)) or "no family in common"
         self._go("up", f"established, {families}", now)
 
     def on_down(self, event: SessionDown, now: float) -> None:
         """The session is lost, or an attempt failed."""
+        self.heard = True
         self._lost()
         if self.state is not PeerState.DOWN:  # a problem explains more than a failed attempt
             self.reason = event.reason or "the session ended without a reason"
@@ -69,6 +71,7 @@ class Peer:
 
     def on_problem(self, event: PeerProblem, now: float) -> None:
         """ExaBGP cannot even try, or can again."""
+        self.heard = True
         if event.reason is None:
             self._go("solved", "trying to connect", now)
             return

@@ -165,11 +165,7 @@ def mode(router: Router, attraction: Attraction | None = None) -> tuple[str, str
     if attraction is not None:
         word = attraction.mode_word(word)
         if word in {"fallback", "maintenance"} or attraction.view.problem:
-            words = (
-                f"{words}; {attraction.handover.reason}"
-                if words not in attraction.handover.reason
-                else (attraction.handover.reason)
-            )
+            words = f"{words}; {attraction.handover.reason}"
     return word, f"drained; {words}" if router.own.drained else words
 
 
