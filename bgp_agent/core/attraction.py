@@ -68,21 +68,26 @@ class Attraction:
         self.asked: dict[str, str] = {}  # who asks for maintenance -> why
         self.facts = Facts(frozenset(), enough=False, acknowledged=frozenset(), present=None)
         self._router = router
+        self.keep: frozenset[Prefix] = frozenset()
+        self._compared: tuple[tuple[object, ...], Difference] = ((), Difference())
+        self._looked = now
         self._right_since: dict[Prefix, float] = {}
         self._acknowledged_at = self._table_at = now
         self._last: tuple[object, object] = (None, None)
         self._said: tuple[str, str] | None = None
-        self._heard_by, self._last_look = now + HEARING, now
+        self._heard_by = now + HEARING
 
     # --- looking -----------------------------------------------------------------------------------------------------
     def look(self, now: float) -> list[Change]:
         """Take in what is so now, and decide; what the log should say of it."""
-        view, self._last_look = self.view, now
+        view, self._looked = self.view, now
         self.handover.mode = Mode.ALWAYS if self._alone() else self.mode
         for _ in range(2):  # what is wanted depends on what is there, and what is lacking on what is wanted
             self.difference = self._compare()
             self.facts = self._facts(now)
             self.handover.look(self.facts, now)
+            if self.handover.state is not State.CANARY:
+                self.answer = Answer.UNKNOWN  # it was about that canary, and the next one is another question
         self.difference = self._compare()
         if view.tables is None:
             return []
@@ -96,9 +101,13 @@ class Attraction:
         return self.view.alone is not None and not up and self.mode is not Mode.OFF
 
     def _compare(self) -> Difference:
-        if self.view.tables is None or self.view.node is None:
+        tables, node, wanted = self.view.tables, self.view.node, self.handover.wanted
+        if tables is None or node is None:
             return Difference()
-        return difference(self.view.tables, self.handover.wanted, self.view.node)
+        given = (tables, node, wanted, self.keep)
+        if self._compared[0] != given:  # with hundreds of routes it takes milliseconds, and most looks change nothing
+            self._compared = (given, difference(tables, wanted, node, self.keep))
+        return self._compared[1]
 
     def _facts(self, now: float) -> Facts:
         router, view, own = self._router, self.view, self._router.own
@@ -111,7 +120,9 @@ class Attraction:
         least = own.settings.min_peers
         enough = bool(router.peers) and len(up) >= min(least or len(router.peers), len(router.peers))
         enough = enough or not self._heard(now)
-        present = self.difference.present if view.tables is not None and view.node is not None else None
+        known = view.tables is not None and view.node is not None
+        present = self.difference.present & (blocks | only.keys()) if known else None
+        self.keep = self._undecided(self.difference.present - blocks - only.keys())
         self._note(acknowledged, tuple(up), present, now)
         in_effect = frozenset(p for p in self.difference.right if self._in_effect(p, now))
         return Facts(
@@ -120,6 +131,7 @@ class Attraction:
             acknowledged=acknowledged,
             present=self._still_present(present),
             in_effect=in_effect,
+            astray=self.difference.astray,
             only_table=frozenset(only),
             denied=self._denied(blocks, acknowledged, enough=enough),
             asked=self._asked(),
@@ -143,6 +155,11 @@ class Attraction:
         self._last = ((acknowledged, up), present)
         right = self.difference.right
         self._right_since = {p: self._right_since.get(p, now) for p in right}
+
+    def _undecided(self, others: frozenset[Prefix]) -> frozenset[Prefix]:
+        """Which routes for what is not to be attracted stay: an own block may be held back, or not be read yet."""
+        table = self._router.own.table
+        return frozenset(filter(table.held, others)) if table.synced_once else others
 
     def _only_table(self, prefix: Prefix) -> str | None:
         """Why BGP is not to carry an offered block, so that a table has to."""
@@ -213,11 +230,11 @@ class Attraction:
         """When to look again if nothing changes."""
         settle = self.handover.times.settle
         pending = self.difference.right - self.facts.in_effect
-        times = [self._right_since[p] + settle for p in pending if p in self._right_since]
+        times = [self._right_since[p] + settle for p in pending]
         due = self.handover.next_timer()
-        if self._last_look < self._heard_by:
-            times.append(self._heard_by)
-        return min([*times, *([] if due is None else [due])], default=None)
+        times += [] if due is None else [due]
+        times += [] if self._heard(self._looked) else [self._heard_by]
+        return min((each for each in times if each > self._looked), default=None)  # else only an answer helps
 
     def cannot_move(self) -> str | None:
         """Why the traffic cannot be handed to a route table; None when it can."""

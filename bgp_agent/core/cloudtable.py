@@ -71,13 +71,14 @@ class Write:
 class Difference:
     """What to do, in order, and what stands in the way.
 
-    ``present``: prefixes whose route of our name is in some table, whatever its next hop. ``right``: those of which
-    each table holds one that leads here. ``problems``: prefix -> why it cannot be put right. ``warnings``: what a
-    person should know of the tables.
+    ``present``: prefixes whose route of our name is in some table, whatever its next hop. ``astray``: those of which
+    one leads elsewhere. ``right``: those of which each table holds one that leads here. ``problems``: prefix -> why it
+    cannot be put right. ``warnings``: what a person should know of the tables.
     """
 
     writes: tuple[Write, ...] = ()
     present: frozenset[Prefix] = frozenset()
+    astray: frozenset[Prefix] = frozenset()
     right: frozenset[Prefix] = frozenset()
     problems: Mapping[Prefix, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -99,11 +100,17 @@ class Node:
         return None
 
 
-def difference(tables: Iterable[Table], wanted: frozenset[Prefix], node: Node) -> Difference:
-    """Compare ``wanted`` with what the tables hold. Additions come before removals."""
+def difference(
+    tables: Iterable[Table], wanted: frozenset[Prefix], node: Node, keep: frozenset[Prefix] = frozenset()
+) -> Difference:
+    """Compare ``wanted`` with what the tables hold. Additions come before removals.
+
+    ``keep``: what nobody can decide about yet; it is neither written nor taken out.
+    """
     puts: list[Write] = []
     removals: list[Write] = []
     present: set[Prefix] = set()
+    astray: set[Prefix] = set()
     right: set[Prefix] | None = None
     problems: dict[Prefix, str] = {}
     warnings: list[str] = []
@@ -111,19 +118,21 @@ def difference(tables: Iterable[Table], wanted: frozenset[Prefix], node: Node) -
         view = _View(table, node)
         warnings += view.warnings()
         present |= view.ours.keys()
+        astray |= view.astray()
         for prefix in sorted(wanted):
             write, problem = view.judge(prefix)
             if write is not None:
                 puts.append(write)
             if problem is not None:
                 problems.setdefault(prefix, problem)
-        removals += view.surplus(wanted)
+        removals += view.surplus(wanted | keep)
         right = view.right() if right is None else right & view.right()
     if right is None:
         problems = dict.fromkeys(wanted, "no route table is known; name it in azure.route_tables")
     return Difference(
-        (*puts, *removals), frozenset(present), frozenset(right or ()), problems, tuple(dict.fromkeys(warnings))
-    )
+        (*puts, *removals), frozenset(present), frozenset(astray), frozenset(right or ()), problems,
+        tuple(dict.fromkeys(warnings)),
+    )  # fmt: skip
 
 
 def leftovers(table: Table, node: Node) -> list[Write]:
@@ -179,6 +188,10 @@ class _View:
     def right(self) -> set[Prefix]:
         """The prefixes that lead here by this table."""
         return {prefix for prefix, route in self.holders.items() if self._leads_here(route)}
+
+    def astray(self) -> set[Prefix]:
+        """The prefixes whose route of our name leads elsewhere."""
+        return {prefix for prefix, route in self.ours.items() if not self.points_here(route)}
 
     def judge(self, prefix: Prefix) -> tuple[Write | None, str | None]:
         """What has to be written for a wanted prefix, and why it cannot be or was not right."""

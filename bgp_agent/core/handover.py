@@ -24,6 +24,8 @@ from bgp_agent.core.prefix import Prefix, prefix_text
 
 #: How often a failed return doubles the wait before the next one: at most 64 times ``revert_after``.
 MAX_DOUBLINGS: Final = 6
+#: Seconds that are waited after a failed return even where ``revert_after`` is less.
+LEAST: Final = 1.0
 
 
 class State(Enum):
@@ -50,7 +52,7 @@ class Event(Enum):
     PROVED = "the canary was watched for `azure.settle`"
     ASKED = "maintenance is asked for"
     RELEASED = "nobody asks for maintenance any more"
-    KEPT = "routes of ours were found in the table"
+    KEPT = "routes for blocks of ours were found in the table"
     ALWAYS = "`fallback.mode` is `always`"
 
 
@@ -114,9 +116,9 @@ class Facts:
     ``blocks``: what traffic is to be attracted for, without what BGP is not to carry (``only_table``: above a peer's
     limit, so that the table has to). ``enough``: as many peers are established as are wanted. ``acknowledged``: these
     blocks are acknowledged by each of them. ``present``: own UDRs that the table holds, whatever their next hop; None:
-    the table has not been read yet. ``in_effect``: those with the right next hop that the fabric honours by now.
-    ``denied``: the network's own answer that BGP does not attract, or would not, in words. ``asked``: why maintenance
-    is wanted. ``answer``: of the canary.
+    the table has not been read yet. ``astray``: those that lead elsewhere. ``in_effect``: those with the right next hop
+    that the fabric honours by now. ``denied``: the network's own answer that BGP does not attract, or would not, in
+    words. ``asked``: why maintenance is wanted. ``answer``: of the canary.
     """
 
     blocks: frozenset[Prefix]
@@ -124,6 +126,7 @@ class Facts:
     acknowledged: frozenset[Prefix]
     present: frozenset[Prefix] | None
     in_effect: frozenset[Prefix] = frozenset()
+    astray: frozenset[Prefix] = frozenset()
     only_table: frozenset[Prefix] = frozenset()
     denied: str | None = None
     asked: str | None = None
@@ -149,7 +152,8 @@ class Handover:
         self.failures = 0  # returns that the network did not honour, since the last one that it did
         self.wanted: frozenset[Prefix] = frozenset()
         self.bgp_may_go = False
-        self._kept: bool | None = None  # were routes of ours in the table when it was read first; None: not read yet
+        self._kept = False  # routes for our blocks that nobody here put there, or that lead elsewhere
+        self._found: frozenset[Prefix] = frozenset()  # what the table held for our blocks when it was looked at last
         self._ready_since: float | None = None
         self._canary_out: float | None = None  # since when its UDR is out of the table
 
@@ -157,12 +161,13 @@ class Handover:
     @property
     def patience(self) -> float:
         """Seconds that BGP has to be good before the next return."""
-        return self.times.revert_after * float(2 ** min(self.failures, MAX_DOUBLINGS))
+        doubled = 2 ** min(self.failures, MAX_DOUBLINGS)
+        return max(self.times.revert_after, LEAST if self.failures else 0.0) * float(doubled)
 
     def next_timer(self) -> float | None:
         """When to :meth:`look` again if no fact changes."""
         match self.state:
-            case State.SHORT:
+            case State.SHORT if self.mode is Mode.STANDBY:
                 return self.since + self.times.after
             case State.RETURNING if self._ready_since is not None:
                 return self._ready_since + self.patience
@@ -175,15 +180,17 @@ class Handover:
     def look(self, facts: Facts, now: float) -> None:
         """Take in what is so; afterwards :attr:`wanted` and :attr:`bgp_may_go` are true to it."""
         self._remember(facts, now)
-        for _ in State:  # each state is passed once at most
-            event = self._event(facts, now)
-            if event is None or not self._move(event, facts, now):
-                break
+        left = len(State)  # each state is passed once at most
+        while left and (event := self._event(facts, now)) is not None and self._move(event, facts, now):
+            left -= 1
         self._derive(facts)
 
     def _remember(self, facts: Facts, now: float) -> None:
-        if self._kept is None and facts.present is not None:
-            self._kept = bool(facts.present) and self.state in {State.BGP, State.SHORT}
+        if facts.present is not None:
+            found = facts.present & facts.blocks
+            unasked = found - self._found - self.wanted
+            self._kept = bool(unasked | (found & facts.astray)) and self.state in {State.BGP, State.SHORT}
+            self._found = found
         if not facts.ready or facts.denied is not None:
             self._ready_since = None
         elif self._ready_since is None:
@@ -241,8 +248,10 @@ class Handover:
         if event in {Event.DENIED, Event.SILENT}:
             self.failures += 1
             self._ready_since = now if facts.denied is None else None
-        elif event is Event.PROVED:
-            self.failures = 0
+        elif self.state is State.BGP and now >= self.since + self.patience:
+            self.failures = 0  # one block that was proved says little of the others; BGP that lasted does
+        elif event is Event.OVERDUE and facts.denied is not None:
+            self.failures += 1
         elif event is Event.FOUND:
             self._ready_since = now  # how good BGP was before somebody took it away says nothing of now
         self.reason = self._words(event, facts)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bgp_agent.core.cloudtable import Difference, Node, Table, TableRoute, difference, name_of
+from bgp_agent.core.cloudtable import Difference, Node, Table, TableRoute, controller, difference, leftovers, name_of
 from bgp_agent.core.prefix import Prefix, parse_address, parse_prefix
 
 A, B, C = (parse_prefix(f"192.168.{n}.0/26") for n in (1, 2, 3))
@@ -193,3 +193,28 @@ def test_writing_the_difference_comes_to_rest_and_leaves_strangers_alone(
         result = difference([table(*after.values())], wanted, NODE)
     assert result.writes == ()
     assert wanted <= result.right | result.problems.keys()
+
+
+def test_what_nobody_can_decide_about_is_neither_written_nor_taken_out() -> None:
+    result = difference([table(ours(A), ours(B), ours(C, ELSEWHERE))], frozenset({A}), NODE, frozenset({B, C, SIX}))
+    assert written(result) == []
+
+
+def test_a_route_of_our_name_that_leads_elsewhere_is_told() -> None:
+    result = compare(table(ours(A), ours(B, ELSEWHERE), theirs("x", C)), table(ours(B)))
+    assert (result.present, result.astray, result.right) == (frozenset({A, B}), frozenset({B}), frozenset())
+
+
+def test_a_node_without_an_address_of_the_family_is_told_and_the_room_in_a_table_counts() -> None:
+    four = Node("node-a", parse_address(HERE))
+    result = difference([table(limit=1)], frozenset({A, B, SIX}), four)
+    assert written(result) == [("put", name_of(A))]
+    assert "has no ipv6 address" in result.problems[SIX]
+    assert "is full" in result.problems[B]
+
+
+def test_an_agent_that_leaves_takes_out_what_leads_here_and_nothing_else() -> None:
+    found = table(ours(A), ours(B, ELSEWHERE), theirs("x", C, HERE))
+    assert [(each.name, each.put) for each in leftovers(found, NODE)] == [(name_of(A), False)]
+    assert controller(found, NODE) is None
+    assert controller(table(theirs("node-a", C, HERE)), NODE) == "node-a"

@@ -143,7 +143,64 @@ def test_each_return_that_the_network_does_not_honour_makes_the_next_one_wait_lo
         assert made.canary == A
     made.look(OUT, now)
     made.look(OUT, now + 30.0)
-    assert (made.state, made.patience) == (State.BGP, 60.0)
+    assert (made.state, made.failures) == (State.BGP, MAX_DOUBLINGS + 2), "one block that was proved is not all"
+    made.look(BAD, now + 30.0 + made.patience)
+    assert made.patience == 60.0, "BGP that lasted is"
+
+
+def test_blocks_that_bgp_does_not_carry_after_a_good_canary_do_not_come_and_go_for_ever() -> None:
+    made, now, waits = fallen_back(), 20.0, []
+    for _ in range(4):
+        made.look(BACK, now)
+        waits.append(made.patience)
+        now += made.patience
+        for facts, seconds in ((BACK, 0.0), (OUT, 1.0), (OUT, 30.0), (GOOD, 1.0)):
+            now += seconds
+            made.look(facts, now)
+        assert made.wanted == NONE
+        made.look(replace(GOOD, denied="192.168.2.0/26 is not in effect"), now)
+        now += 10.0
+        made.look(replace(GOOD, denied="192.168.2.0/26 is not in effect"), now)
+        assert made.wanted == BLOCKS
+    assert waits == [60.0, 120.0, 240.0, 480.0]
+
+
+def test_mode_off_with_a_lost_peer_waits_for_no_timer() -> None:
+    made = handover(Mode.OFF)
+    made.look(BAD, 0.0)
+    assert (made.state, made.next_timer()) == (State.SHORT, None), "a timer in the past would never rest"
+
+
+@pytest.mark.parametrize("before", [GOOD, BAD])
+def test_a_route_of_a_former_owner_that_turns_up_is_put_right_and_then_taken_out(before: Facts) -> None:
+    made = handover()
+    made.look(before, 0.0)
+    strayed = replace(before, present=frozenset({A}), astray=frozenset({A}))
+    made.look(strayed, 5.0)
+    assert (made.state, made.wanted) == (State.FALLBACK if before is BAD else State.RETURNING, BLOCKS)
+
+
+def test_a_route_that_is_led_astray_while_the_last_ones_are_taken_out_is_put_right() -> None:
+    made = with_canary()
+    made.look(OUT, 81.0)
+    made.look(OUT, 111.0)
+    assert made.state is State.BGP
+    made.look(replace(OUT, in_effect=NONE, astray=frozenset({B})), 112.0)
+    assert made.wanted == BLOCKS
+
+
+def test_routes_of_others_in_a_shared_table_are_no_reason_to_leave_bgp() -> None:
+    made = handover()
+    made.look(replace(GOOD, present=frozenset({C}), astray=frozenset({C})), 0.0)
+    assert (made.state, made.wanted) == (State.BGP, NONE)
+
+
+def test_a_return_that_failed_is_waited_for_even_with_revert_after_0() -> None:
+    made = Handover(Mode.STANDBY, Times(after=0.0, revert_after=0.0, settle=0.0), 0.0)
+    made.look(WRITTEN, 0.0)
+    made.look(BACK, 1.0)
+    made.look(replace(OUT, answer=Answer.SILENT), 2.0)
+    assert (made.state, made.next_timer()) == (State.RETURNING, 4.0)
 
 
 def test_what_speaks_against_bgp_stops_the_return_before_it_begins() -> None:
