@@ -200,6 +200,7 @@ class Agent:
     async def _look_around(self) -> None:
         """Once a second: what no callback tells."""
         attached: bool | None = None
+        host: int | None = None
         ready, judged = False, -1
         while True:
             await asyncio.sleep(LOOK)
@@ -214,8 +215,10 @@ class Agent:
                 attached = self.speaker.attached  # that it is, the speaker's client has said already
                 change = Change("speaker", "speaker", "attached" if attached else "lost", self.speaker.reason)
                 self.telling.tell(change, quietly=attached)
-                if attached and self.moving is not None:
-                    self.moving.back(SPEAKER)
+            serving = self.speaker.host_pid if attached else None
+            if serving is not None and serving != host and self.moving is not None:
+                self.moving.back(SPEAKER)  # another process, or the same one again: whoever wanted to stop is back
+            host = serving
 
     def _say_readiness(self, before: bool) -> bool:
         ready, reason = self.reports.readiness()

@@ -38,8 +38,8 @@ class Cloud(Protocol):
     def view(self) -> CloudView:
         """All that is known now."""
 
-    def want(self, prefixes: frozenset[Prefix], *, urgent: bool) -> None:
-        """The own routes that shall stand in the tables."""
+    def want(self, prefixes: frozenset[Prefix], keep: frozenset[Prefix], *, urgent: bool) -> None:
+        """The own routes that shall stand in the tables, and those that are not to be touched."""
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -73,7 +73,7 @@ class Moving:
         attraction = self.attraction
         attraction.view = self.cloud.view()
         changes = attraction.look(now)
-        self.cloud.want(attraction.wanted, urgent=attraction.urgent)
+        self.cloud.want(attraction.wanted, attraction.keep, urgent=attraction.urgent)
         return changes
 
     def next_timer(self) -> float | None:
@@ -83,18 +83,18 @@ class Moving:
     # --- the canary --------------------------------------------------------------------------------------------------
     async def _watching(self) -> None:
         """Ask for the block that BGP carries alone: did it answer before, and does it go on answering."""
-        heard, silences = False, 0
+        heard, silences, since = False, 0, 0.0
         while True:
             canary = self.attraction.handover.canary
-            if canary != self.watched:
+            if canary != self.watched or since != self.attraction.handover.since:
                 self.watched, heard, silences = canary, False, 0
-                self.attraction.answer = Answer.UNKNOWN
+                since = self.attraction.handover.since
             if canary is None:
                 await asyncio.sleep(LOOK)
                 continue
             out = canary not in self.attraction.difference.present
             answer = await self._asked(canary)
-            if self.attraction.handover.canary == canary:
+            if (self.attraction.handover.canary, self.attraction.handover.since) == (canary, since):
                 heard, silences = heard or answer, 0 if answer else silences + 1
                 if out and answer:
                     self._answered(Answer.ANSWERED)

@@ -34,6 +34,7 @@ class Search:
     notes: list[str] = field(default_factory=list)
     again: bool = False
     denied: list[tuple[str, str]] = field(default_factory=list)  # right, and the resource where Azure names it
+    serverless: bool = False  # all was looked through, and no Route Server is there
 
     async def ask(self, what: str, action: str, remedy: str, answer: Awaitable[T]) -> T | None:
         """The answer, or a sentence why there is none.

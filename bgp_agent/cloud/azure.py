@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -24,15 +24,18 @@ from bgp_agent.cloud.asking import Wanted
 from bgp_agent.cloud.clouds import cloud
 from bgp_agent.cloud.credentials import Credential
 from bgp_agent.cloud.discovery import Discovered, discover
-from bgp_agent.cloud.errors import CloudError, Conflict, Denied
+from bgp_agent.cloud.errors import CloudError
 from bgp_agent.cloud.ids import ResourceId
-from bgp_agent.cloud.imds import Event, Imds, ImdsError
+from bgp_agent.cloud.imds import Imds, ImdsError
 from bgp_agent.cloud.keeping import RouteTables
+from bgp_agent.cloud.proving import Proving
 from bgp_agent.cloud.remembered import Remembered
+from bgp_agent.cloud.scheduled import Scheduled
+from bgp_agent.cloud.values import BgpConnection, RouteTable
 from bgp_agent.core.attraction import CloudView
-from bgp_agent.core.cloudtable import Node
+from bgp_agent.core.cloudtable import Node, Table
 from bgp_agent.core.prefix import Address, Prefix, address_text, parse_address
-from bgp_agent.core.proof import Effective, Learned, Network, Row
+from bgp_agent.core.proof import Network
 
 log: Final = structlog.get_logger("bgp_agent")
 
@@ -40,14 +43,10 @@ LOOK_AROUND: Final = 300.0
 """Seconds between two discoveries when all is well."""
 AGAIN: Final = (2.0, 60.0)
 """Seconds until the next one when something could not be read: at first, and at most."""
-PROOF: Final = (2.0, 300.0)
-"""Seconds between two questions for proof: while a decision waits for the answer, and otherwise."""
-EVENTS: Final = 1.0
-"""Seconds between two looks at scheduled events (Azure's own advice)."""
 NO_IMDS: Final = 60.0
-"""Seconds until IMDS is asked again after it did not answer."""
-PEERING: Final = 60.0
-"""Seconds between two looks at the own bgpConnection, and until a refused write of it is tried again."""
+"""Seconds until IMDS is asked who we are again, at most."""
+PEERING: Final = (60.0, 1800.0)
+"""Seconds between two looks at the own bgpConnection: usually, and at most while Azure refuses to write it."""
 CAP: Final = 8
 """Peers that a Route Server takes (some say 16): Azure's limits page."""
 _COVERS: Final = (
@@ -80,73 +79,75 @@ class Azure:
         self.settings = settings
         self.discovered: Discovered | None = None
         self.known = remembered.load(settings.state_dir)
-        self.urgent = False
         self.tables: RouteTables | None = None
         self._changed, self._found, self._clock = changed, found, clock
         self._imds = Imds(settings.imds_url)
         self._arm: Arm | None = None
         self._node: Node | None = None
-        self._wanted: frozenset[Prefix] = frozenset()
-        self._learned: Learned | None = None
-        self._effective: Effective | None = None
-        self._unprovable: str | None = None  # why effective routes cannot be had
-        self._event: str | None = None
+        self._wanted: tuple[frozenset[Prefix], frozenset[Prefix]] | None = None  # and what is to be kept as it is
+        self._proving: Proving | None = None
+        self._scheduled = Scheduled(self._imds, changed)
         self._problem: str | None = None
         self._notes: tuple[str, ...] = ()
         self._peering: str | None = None
-        self._ask, self._look = asyncio.Event(), asyncio.Event()
+        self._look = asyncio.Event()
         self._random = random.Random()  # noqa: S311 - spreads load, keeps no secret
 
     # --- what the core sees ------------------------------------------------------------------------------------------
     def view(self) -> CloudView:
         """All that is known now."""
-        tables = self.tables
+        tables, proving = self.tables, self._proving
         view = tables.view() if tables is not None else None
         problems = [each for each in (self._problem, tables.problem() if tables is not None else None) if each]
+        notes = [self._peering, *([proving.unprovable, proving.unlearned] if proving is not None else [])]
         return CloudView(
             tables=view,
             node=self._node,
-            network=self._network(),
+            network=self._network(view or ()),
             provable=self._provable(),
             alone=self.known.alone if self.known is not None else None,
             refused=tables.refused() if tables is not None else {},
-            event=self._event,
+            event=self._scheduled.words,
             problem="; ".join(problems) or None,
-            notes=(*self._notes, *(each for each in (self._unprovable, self._peering) if each is not None)),
+            notes=(*self._notes, *(each for each in dict.fromkeys(notes) if each is not None)),
             pending=tables.pending() if tables is not None else 0.0,
             covers=_COVERS,
             reads=tables.reads if tables is not None else 0,
             writes=tables.writes if tables is not None else 0,
         )
 
-    def _network(self) -> Network:
-        found, tables = self.discovered, self.tables.view() if self.tables is not None else None
+    def _network(self, tables: tuple[Table, ...]) -> Network:
+        found, proving = self.discovered, self._proving
         return Network(
-            learned=self._learned,
-            effective=self._effective,
-            silent=tuple(ids.name(each.id) for each in tables or () if not each.propagates and each.subnets),
+            learned=proving.learned if proving is not None else None,
+            effective=proving.effective if proving is not None else None,
+            silent=tuple(ids.name(each.id) for each in tables if not each.propagates and each.subnets),
             space=found.network.space if found is not None and found.network is not None else (),
             forwarding=found.interface.forwarding if found is not None and found.interface is not None else None,
         )
 
     def _provable(self) -> bool:
         """Do effective routes of our interface show what the tables do: its subnet uses one of them."""
-        found = self.discovered
-        if found is None or found.interface is None or self._unprovable is not None or self.tables is None:
+        found, proving = self.discovered, self._proving
+        if found is None or found.interface is None or self.tables is None:
+            return False
+        if proving is None or proving.unprovable is not None:
             return False
         homes = {ids.key(each.subnet) for each in found.interface.configurations if each.subnet is not None}
         kept = [each.found for each in self.tables.tables.values() if each.found is not None]
         return any(ids.key(subnet) in homes for table in kept for subnet in table.subnets)
 
     # --- what the core wants -----------------------------------------------------------------------------------------
-    def want(self, prefixes: frozenset[Prefix], *, urgent: bool) -> None:
-        """The own routes that shall stand in the tables; ``urgent``: a decision waits for the network's answer."""
-        self._wanted = prefixes
+    def want(self, prefixes: frozenset[Prefix], keep: frozenset[Prefix], *, urgent: bool) -> None:
+        """The own routes that shall stand in the tables, and those that are not to be touched.
+
+        ``urgent``: a decision waits for the network's answer.
+        """
+        self._wanted = prefixes, keep
         if self.tables is not None:
-            self.tables.want(prefixes)
-        if urgent and not self.urgent:
-            self._ask.set()
-        self.urgent = urgent
+            self.tables.want(prefixes, keep)
+        if self._proving is not None:
+            self._proving.want(prefixes, urgent=urgent)
 
     # --- life --------------------------------------------------------------------------------------------------------
     async def run(self) -> None:
@@ -157,8 +158,9 @@ class Azure:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._looking_around(), name="Azure: discovery")
                 group.create_task(self._keeping(), name="Azure: route tables")
-                group.create_task(self._proving(), name="Azure: proof")
-                group.create_task(self._listening(), name="Azure: scheduled events")
+                if self._proving is not None:
+                    group.create_task(self._proving.run(), name="Azure: proof")
+                group.create_task(self._scheduled.run(), name="Azure: scheduled events")
                 if self.settings.manage_peering:
                     group.create_task(self._keeping_peering(), name="Azure: own bgpConnection")
         finally:
@@ -172,8 +174,9 @@ class Azure:
             self._found(self.known)
 
     async def _open(self) -> None:
-        """The client of the right cloud, which IMDS names; without IMDS the public one, or ``azure.arm_url``."""
-        settings, environment = self.settings, None
+        """The client of the right cloud, which IMDS names; without IMDS the last one, the public one or ``arm_url``."""
+        settings = self.settings
+        environment = self.known.environment if self.known is not None else None
         pause = AGAIN[0]
         while environment is None:
             try:
@@ -192,7 +195,9 @@ class Azure:
             return
         self._arm = Arm(chosen, Credential(chosen, settings.imds_url), allow_http=settings.allow_http)
         self.tables = RouteTables(self._arm, self._changed, self._look.set)
-        self.tables.want(self._wanted)
+        self._proving = Proving(self._arm, self._changed, self._clock)
+        if self._wanted is not None:
+            self.tables.want(*self._wanted)
         self._use_tables((), self.known)
 
     def _say(self, words: str | None) -> None:
@@ -225,7 +230,7 @@ class Azure:
     def _take(self, found: Discovered) -> None:
         """Keep what was found. What could not be read this time keeps its last value."""
         before, last = self.discovered, self.known or Remembered()
-        self.discovered = _merged(before, found) if found.again else found
+        self.discovered = _merged(before, found)
         for each in (*found.missing, *found.notes):
             if before is None or each not in (*before.missing, *before.notes):
                 log.warning("discovery", found=each) if each in found.missing else log.info("discovery", found=each)
@@ -233,6 +238,7 @@ class Azure:
         if not found.again:
             self._say(None)
         server = self.discovered.server
+        associated = self.discovered.associated
         known = Remembered(
             address=_text(found.address) or last.address,
             address6=_text(found.address6) or last.address6,
@@ -240,15 +246,18 @@ class Azure:
             server=server.id if server else last.server,
             server_asn=server.asn if server else last.server_asn,
             peers=tuple(map(address_text, server.addresses)) if server and server.addresses else last.peers,
-            connection=self.discovered.connection.id if self.discovered.connection else None,
-            tables=tuple(each.id for each in self.discovered.tables) or (last.tables if found.again else ()),
+            connection=_id(self.discovered.connection) if self.discovered.connections is not None else last.connection,
+            tables=last.tables if associated is None else associated,
             interface=self.discovered.interface.id if self.discovered.interface else last.interface,
             alone=self._alone(self.discovered),
+            environment=found.instance.environment if found.instance is not None else last.environment,
         )
         if known != self.known:
             self.known = known
             remembered.save(self.settings.state_dir, known)
-        self._use_tables(self.discovered.tables if found is self.discovered else (), known)
+        self._scheduled.machine = self.discovered.instance.name if self.discovered.instance is not None else None
+        self._ask_about(known)
+        self._use_tables(found.tables, known)
         self._found(known)
         self._changed()
 
@@ -257,21 +266,33 @@ class Azure:
         if found.again or self.settings.manage_peering:
             return self.known.alone if self.known is not None and found.again else None
         if found.server is None:
-            return None if self.settings.peers or found.network is None else "no Route Server serves this network"
+            return "no Route Server serves this network" if found.serverless and not self.settings.peers else None
         if found.connections is not None and found.connection is None:
             name, count = ids.name(found.server.id), len(found.connections)
             full = f"; it has {count} peers, and takes {CAP} (16 by newer sources)" if count >= CAP else ""
             return f"the Route Server {name} has no bgpConnection for this node{full}: it lives by the route table"
         return None
 
-    def _use_tables(self, found: tuple[object, ...], known: Remembered | None) -> None:
+    def _ask_about(self, known: Remembered) -> None:
+        """Where the network's own answers are to be had."""
+        found, proving = self.discovered, self._proving
+        if proving is None:
+            return
+        interface = found.interface if found is not None else None
+        proving.about(
+            None if known.connection is None else ResourceId(known.connection),
+            interface.id if interface is not None and interface.machine is not None else None,
+        )
+
+    def _use_tables(self, read: tuple[RouteTable, ...], known: Remembered | None) -> None:
+        """Keep the tables that are meant, as soon as it is known which, and who we are. ``read``: just now."""
         address = self.settings.known.address or (_address(known.address) if known else None)
         if self.tables is None or address is None:
             return
         self._node = Node(self.settings.node, address, _address(known.address6) if known else None)
         chosen = self.settings.known.route_tables or tuple(map(ResourceId, known.tables if known else ()))
-        if chosen or self.discovered is not None:
-            read = list(self.discovered.tables) if found and self.discovered is not None else []
+        told = self.discovered is not None and self.discovered.associated is not None
+        if chosen or told:
             self.tables.use(chosen, self._node, read)
 
     async def _ask_for_limits(self, found: Discovered) -> None:
@@ -290,105 +311,39 @@ class Azure:
         if self.tables is not None:
             await self.tables.run()
 
-    # --- proof -------------------------------------------------------------------------------------------------------
-    async def _proving(self) -> None:
-        while True:
-            self._ask.clear()
-            await self._ask_once()
-            pause = (PROOF[0] if self.urgent else PROOF[1]) * self._random.uniform(0.9, 1.1)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._ask.wait()
-
-    async def _ask_once(self) -> None:
-        found, known = self.discovered, self.known
-        connection = known.connection if known is not None else None
-        if connection is not None:
-            await self._attempt(self._ask_server(ResourceId(connection)))
-        interface = found.interface if found is not None else None
-        if interface is not None and interface.machine is not None:
-            self._unprovable = await self._attempt(self._ask_interface(interface.id))
-        if connection is not None or interface is not None:
-            self._changed()
-
-    async def _attempt(self, question: Awaitable[None]) -> str | None:
-        """Ask; why there was no answer and will be none soon."""
-        try:
-            await question
-        except (Denied, Conflict) as error:
-            right = error.action if isinstance(error, Denied) else None
-            grant = f": grant {right}" if right else ""
-            return f"the network's own answer cannot be had ({error}){grant}; hand-overs wait azure.settle instead"
-        except CloudError as error:
-            log.debug("no proof this time", reason=str(error))
-        return self._unprovable
-
-    async def _ask_server(self, connection: ResourceId) -> None:
-        at = self._clock()
-        found = await resources.learned_routes(self._client, connection)
-        self._learned = Learned(at, {name: frozenset(each.prefix for each in has) for name, has in found.items()})
-
-    async def _ask_interface(self, nic: ResourceId) -> None:
-        at = self._clock()
-        found = await resources.effective_routes(self._client, nic)
-        rows = tuple(Row(each.prefix, each.source, each.active, each.next_hops) for each in found)
-        self._effective = Effective(at, ids.name(nic), rows)
-        self._unprovable = None
-
-    # --- scheduled events --------------------------------------------------------------------------------------------
-    async def _listening(self) -> None:
-        """What Azure is about to do to this machine. Never approved from here: others need the notice, too."""
-        while True:
-            pause = EVENTS
-            try:
-                found = await self._imds.events()
-            except ImdsError as error:
-                log.debug("no answer about scheduled events", reason=str(error))
-                pause = NO_IMDS if self._event is None else EVENTS * 5  # no answer takes nothing back
-            else:
-                self._note(found.events)
-            await asyncio.sleep(pause)
-
-    def _note(self, events: tuple[Event, ...]) -> None:
-        instance = self.discovered.instance if self.discovered is not None else None
-        if instance is None:
-            return
-        ours = [each for each in events if instance.name in each.machines]
-        words = " and ".join(_event_words(each) for each in ours) or None
-        if words != self._event:
-            log.warning("Azure announces an event", what=words) if words else log.info("the announced event is over")
-            self._event = words
-            self._changed()
-
     # --- the own bgpConnection ---------------------------------------------------------------------------------------
     async def _keeping_peering(self) -> None:
+        pause = PEERING[0]
         while True:
+            words, refused = None, False
             try:
-                await self._keep_peering()
-            except CloudError as error:
-                self._tell_peering(f"the own bgpConnection cannot be kept: {error}")
-            except ValueError as error:
-                self._tell_peering(f"the own bgpConnection cannot be made: {error}")
-            await asyncio.sleep(PEERING * self._random.uniform(0.8, 1.5))
+                words = await self._keep_peering()
+            except (CloudError, ValueError) as error:
+                words, refused = f"the own bgpConnection cannot be kept: {error}{self._crowd()}", True
+            self._tell_peering(words)
+            pause = min(pause * 2, PEERING[1]) if refused else PEERING[0]  # all nodes ask the one Route Server
+            await asyncio.sleep(pause * self._random.uniform(0.8, 1.5))
 
-    async def _keep_peering(self) -> None:
+    async def _keep_peering(self) -> str | None:
+        """Write it where it differs; what stands in the way."""
         found, asn = self.discovered, self.settings.known.asn
         if found is None or found.server is None or found.address is None or found.connections is None:
-            return
+            return None
         if asn is None:
-            self._tell_peering("azure.manage_peering needs bgp.asn: which AS number the Route Server is to expect")
-            return
-        if found.connection is None and len(found.connections) >= CAP:
-            count = len(found.connections)
-            self._tell_peering(f"the Route Server has {count} peers already, and takes {CAP} (16 by newer sources)")
+            return "azure.manage_peering needs bgp.asn: which AS number the Route Server is to expect"
         name = f"bgp-agent-{self.settings.node}"[:80]
         other = found.connection is not None and found.connection.name != name
         if other and found.connection is not None and found.connection.asn == asn:
-            return  # somebody made one for this address: it serves
+            return None  # somebody made one for this address: it serves
         if await resources.put_connection(self._client, found.server.id, name, found.address, asn):
             log.info("wrote the own bgpConnection", name=name, server=ids.name(found.server.id))
             self._look.set()
-        self._tell_peering(None)
+        return None
+
+    def _crowd(self) -> str:
+        found = self.discovered
+        count = len(found.connections) if found is not None and found.connections is not None else 0
+        return f"; the Route Server has {count} peers already, and takes {CAP} (16 by newer sources)" * (count >= CAP)
 
     def _tell_peering(self, words: str | None) -> None:
         if words != self._peering:
@@ -399,29 +354,29 @@ class Azure:
 
 
 def _merged(before: Discovered | None, found: Discovered) -> Discovered:
-    """What could not be read this time keeps its last value."""
+    """What could not be read this time, for whatever reason, keeps its last value: it is not known to be gone."""
     if before is None:
         return found
+    server = found.server if found.server is not None and found.server.addresses else before.server or found.server
     return replace(
         found,
         instance=found.instance or before.instance,
         address=found.address or before.address,
+        address6=found.address6 or before.address6,
         interface=found.interface or before.interface,
         network=found.network or before.network,
         subnets=found.subnets or before.subnets,
+        associated=before.associated if found.associated is None else found.associated,
         tables=found.tables or before.tables,
-        server=found.server if found.server is not None and found.server.addresses else before.server or found.server,
+        server=None if found.serverless else server,
         connections=before.connections if found.connections is None else found.connections,
-        connection=found.connection or before.connection,
+        connection=before.connection if found.connections is None else found.connection,
         asn=found.asn or before.asn,
     )
 
 
-def _event_words(event: Event) -> str:
-    due = "now"
-    if event.not_before is not None:
-        due = time.strftime("not before %H:%M:%S UTC", time.gmtime(event.not_before))
-    return f"Azure is to {event.kind} this machine ({event.status}, {due})"
+def _id(connection: BgpConnection | None) -> str | None:
+    return None if connection is None else connection.id
 
 
 def _text(address: Address | None) -> str | None:

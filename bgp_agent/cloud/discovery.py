@@ -18,6 +18,7 @@ from typing import Final
 from bgp_agent.cloud import ids, resources
 from bgp_agent.cloud.arm import Arm
 from bgp_agent.cloud.asking import Search, Wanted
+from bgp_agent.cloud.ids import ResourceId
 from bgp_agent.cloud.imds import Imds, ImdsError, Instance
 from bgp_agent.cloud.peering import find_server, our_connection, read_connections
 from bgp_agent.cloud.place import Place, own_interfaces, place
@@ -34,10 +35,12 @@ class Discovered:
     """What was found; None and empty: not found, or not known.
 
     ``address``, ``address6``: the node's, which is the next hop of its routes. ``interface``: the one that has it;
-    ``subnets``: where nodes are, each with its route table; ``connections``: all peers of the Route Server, None if
-    they could not be read; ``connection``: the one for our address, and ``asn`` our side of it. ``missing``: a sentence
-    for each thing that is not known; ``notes``: choices that were made. ``again``: a read failed for a passing reason.
-    ``denied``: rights that are missing, each with its resource (empty where Azure does not name it).
+    ``subnets``: where nodes are; ``associated``: which route tables they use, None if that is not known; ``tables``:
+    those that could be read; ``connections``: all peers of the Route Server, None if they could not be read;
+    ``connection``: the one for our address, and ``asn`` our side of it. ``missing``: a sentence for each thing that is
+    not known; ``notes``: choices that were made. ``again``: a read failed for a passing reason; ``serverless``: all was
+    looked through, and no Route Server is there; ``denied``: rights that are missing, each
+    with its resource (empty where Azure does not name it).
     """
 
     instance: Instance | None = None
@@ -46,6 +49,7 @@ class Discovered:
     interface: Nic | None = None
     network: VirtualNetwork | None = None
     subnets: tuple[Subnet, ...] = ()
+    associated: tuple[ResourceId, ...] | None = None
     tables: tuple[RouteTable, ...] = ()
     server: RouteServer | None = None
     connections: tuple[BgpConnection, ...] | None = None
@@ -55,6 +59,7 @@ class Discovered:
     notes: tuple[str, ...] = ()
     again: bool = False
     denied: tuple[tuple[str, str], ...] = ()
+    serverless: bool = False
 
 
 async def discover(imds: Imds, arm: Arm, wanted: Wanted) -> Discovered:
@@ -73,13 +78,15 @@ async def discover(imds: Imds, arm: Arm, wanted: Wanted) -> Discovered:
     connections = await read_connections(search, server)
     here = place(instance, nics, wanted.address, connections or ())
     subnets = _node_subnets(network, nics, here, instance)
-    tables = await _tables(search, network, subnets)
+    associated = _associated(search, network, subnets)
+    tables = await _tables(search, associated or ())
     connection = our_connection(search, here, server, connections)
     return Discovered(
-        instance, here.address, here.address6, here.interface, network, subnets, tuple(tables), server,
+        instance, here.address, here.address6, here.interface, network, subnets, associated, tuple(tables), server,
         None if connections is None else tuple(connections), connection,
         wanted.asn if wanted.asn is not None else (connection.asn if connection else None),
         (*search.missing, *here.missing), (*search.notes, *here.notes), search.again, tuple(search.denied),
+        search.serverless,
     )  # fmt: skip
 
 
@@ -146,19 +153,25 @@ def _node_subnets(
     )
 
 
-async def _tables(search: Search, network: VirtualNetwork | None, subnets: tuple[Subnet, ...]) -> list[RouteTable]:
-    chosen = {ids.key(each): each for each in search.wanted.route_tables}
-    remedy = "correct azure.route_tables" if chosen else "set azure.route_tables"
-    if not chosen:
-        chosen = {ids.key(each.route_table): each.route_table for each in subnets if each.route_table is not None}
-        for each in subnets:
-            if each.route_table is None:
-                name = ids.name(each.id)
-                search.missing.append(
-                    f"the subnet {name} has no route table, so no fallback: associate one, or {remedy}"
-                )
-        if network is None or not subnets:
-            search.missing.append(f"the route tables of the nodes' subnets are not known: {remedy}")
+def _associated(
+    search: Search, network: VirtualNetwork | None, subnets: tuple[Subnet, ...]
+) -> tuple[ResourceId, ...] | None:
+    """The route tables that are configured, else those of the nodes' subnets; None where that is not known."""
+    if search.wanted.route_tables:
+        return tuple({ids.key(each): each for each in search.wanted.route_tables}.values())
+    remedy = "set azure.route_tables"
+    if network is None or not subnets:
+        search.missing.append(f"the route tables of the nodes' subnets are not known: {remedy}")
+        return None
+    for each in subnets:
+        if each.route_table is None:
+            name = ids.name(each.id)
+            search.missing.append(f"the subnet {name} has no route table, so no fallback: associate one, or {remedy}")
+    return tuple({ids.key(each.route_table): each.route_table for each in subnets if each.route_table}.values())
+
+
+async def _tables(search: Search, associated: tuple[ResourceId, ...]) -> list[RouteTable]:
+    remedy = "correct azure.route_tables" if search.wanted.route_tables else "set azure.route_tables"
     found = [
         await search.ask(
             f"the route table {ids.name(each)}",
@@ -166,6 +179,6 @@ async def _tables(search: Search, network: VirtualNetwork | None, subnets: tuple
             remedy,
             resources.read_table(search.arm, each),
         )
-        for each in chosen.values()
+        for each in associated
     ]
     return [each for each in found if each is not None]

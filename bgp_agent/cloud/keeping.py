@@ -28,6 +28,8 @@ log: Final = structlog.get_logger("bgp_agent")
 
 REREAD: Final = 60.0
 """Seconds between two looks at a table in which nothing is to be done."""
+CONTENDED: Final = 0.5
+"""Seconds that are waited at most after the first write that somebody else's came before; doubled each time."""
 REFUSED: Final = 60.0
 """Seconds until Azure is asked again for what it refused, or had no right for."""
 RETRY: Final = (1.0, 30.0)
@@ -49,6 +51,9 @@ class Kept:
     problem: str | None = None
     refused: dict[Prefix, str] = field(default_factory=dict)
     refused_until: float = float("-inf")
+    retired: bool = False  # not meant any more; kept until no route of ours is left in it
+    shown: Table | None = None  # the core's view of ``found``
+    compared: tuple[tuple[object, ...], Difference] | None = None  # what it was compared with, and the outcome
 
 
 class RouteTables:
@@ -67,7 +72,9 @@ class RouteTables:
         self._arm = arm
         self._changed, self._gone = changed, gone
         self._node: Node | None = None
-        self._wanted: frozenset[Prefix] = frozenset()
+        self._wanted: frozenset[Prefix] | None = None  # None: nobody has said so far, and nothing is written
+        self._keep_as_is: frozenset[Prefix] = frozenset()
+        self._told = False  # which tables are meant
         self._wake = asyncio.Event()
         self._random = source or random.Random()  # noqa: S311 - spreads load, keeps no secret
 
@@ -75,22 +82,23 @@ class RouteTables:
     def use(self, tables: Iterable[ResourceId], node: Node, found: Iterable[RouteTable] = ()) -> None:
         """Which tables are meant, and who we are. ``found``: those that were read just now."""
         now = asyncio.get_running_loop().time()
-        self._node = node
+        self._node, self._told = node, True
         wanted = {ids.key(each): each for each in tables}
-        for key in self.tables.keys() - wanted.keys():
-            del self.tables[key]
         for key, each in wanted.items():
             self.tables.setdefault(key, Kept(each))
+        for key, one in self.tables.items():
+            one.retired = key not in wanted
+        self._let_go()
         for table in found:
             kept = self.tables.get(ids.key(table.id))
             if kept is not None and kept.found is None:
                 self._read(kept, table, now)
         self._wake.set()
 
-    def want(self, prefixes: frozenset[Prefix]) -> None:
-        """The own routes that shall be there."""
-        if prefixes != self._wanted:
-            self._wanted = prefixes
+    def want(self, prefixes: frozenset[Prefix], keep: frozenset[Prefix] = frozenset()) -> None:
+        """The own routes that shall be there; ``keep``: those that are not to be touched, there or not."""
+        if (prefixes, keep) != (self._wanted, self._keep_as_is):
+            self._wanted, self._keep_as_is = prefixes, keep
             self._wake.set()
 
     def look(self) -> None:
@@ -101,12 +109,14 @@ class RouteTables:
 
     # --- answers -----------------------------------------------------------------------------------------------------
     def view(self) -> tuple[Table, ...] | None:
-        """The tables as last read; None while one of them was never read."""
-        tables = [self._table(kept) for kept in self.tables.values()]
-        return None if None in tables else tuple(each for each in tables if each is not None)
+        """The tables as last read; None while it is not known which, or one was never read, or is gone."""
+        tables = [self._table(kept) for kept in self.tables.values() if not kept.retired]
+        return None if None in tables or not self._told else tuple(each for each in tables if each is not None)
 
     def _table(self, kept: Kept) -> Table | None:
-        return None if kept.found is None else as_table(kept.found, self.limit)
+        if kept.found is not None and (kept.shown is None or kept.shown.limit != self.limit):
+            kept.shown = as_table(kept.found, self.limit)
+        return kept.shown
 
     def refused(self) -> dict[Prefix, str]:
         """What Azure said to the writes that it refused."""
@@ -131,6 +141,7 @@ class RouteTables:
             self._wake.clear()
             if self._node is not None:
                 await asyncio.gather(*(self._keep(kept) for kept in list(self.tables.values())))
+                self._let_go()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._pause()):
                     await self._wake.wait()
@@ -147,6 +158,14 @@ class RouteTables:
             due.append(max(next_look, kept.hold_until))
         return max(0.05, min(due) - now) if due else None
 
+    def _let_go(self) -> None:
+        """Forget retired tables in which nothing of ours is left, or of which nothing is known."""
+        for key, kept in list(self.tables.items()):
+            if kept.retired and self._node is not None:
+                found = self._difference(kept)
+                if not found.present - found.astray:
+                    del self.tables[key]
+
     async def _keep(self, kept: Kept) -> None:
         """One table, until nothing is left to do there or it asks for patience."""
         loop = asyncio.get_running_loop()
@@ -156,6 +175,7 @@ class RouteTables:
                 kept.refused.clear()
             writes = self._writes(kept)
             replaces = bool(writes) and self._needs_etag(kept, writes[0])
+            asked: Write | None = None
             try:
                 if kept.found is None or now - kept.read_at >= REREAD * 0.9 or (replaces and kept.stale):
                     self._read(kept, await resources.read_table(self._arm, kept.id), now)
@@ -164,24 +184,30 @@ class RouteTables:
                     continue
                 if not writes:
                     return
-                await self._write(kept, writes[0], replaces=replaces)
+                asked = writes[0]
+                await self._write(kept, asked, replaces=replaces)
             except CloudError as error:
-                self._failed(kept, writes[0] if writes else None, error)
+                self._failed(kept, asked, error)
                 self._changed()
 
     def _read(self, kept: Kept, found: RouteTable, at: float) -> None:
-        kept.found, kept.stale, kept.read_at, kept.failures, kept.problem = found, False, at, 0, None
+        kept.found, kept.shown, kept.stale, kept.read_at = found, None, False, at
+        if not self._writes(kept):
+            kept.failures, kept.problem = 0, None
 
     def _writes(self, kept: Kept) -> list[Write]:
         """What this table lacks, or has too much; without what was refused. Additions everywhere go first."""
         found = self._difference(kept).writes
-        return [each for each in found if each.prefix not in kept.refused]
+        return [each for each in found if each.prefix not in kept.refused and not (kept.retired and each.put)]
 
     def _difference(self, kept: Kept) -> Difference:
         table = self._table(kept)
-        if table is None or self._node is None:
+        if table is None or self._node is None or self._wanted is None:
             return Difference()
-        return difference([table], self._wanted, self._node)
+        given = (table, self._node, self._wanted, self._keep_as_is)
+        if kept.compared is None or kept.compared[0] != given:
+            kept.compared = given, difference([table], self._wanted, self._node, self._keep_as_is)
+        return kept.compared[1]
 
     @staticmethod
     def _needs_etag(kept: Kept, write: Write) -> bool:
@@ -210,7 +236,7 @@ class RouteTables:
             return
         self.writes += 1
         self.took = 0.7 * self.took + 0.3 * (loop.time() - began)
-        kept.found, kept.stale = replace(found, routes=tuple(routes)), True
+        kept.found, kept.shown, kept.stale = replace(found, routes=tuple(routes)), None, True
         kept.failures, kept.problem = 0, None
         kept.refused.pop(write.prefix, None)
         self._changed()
@@ -221,8 +247,9 @@ class RouteTables:
         kept.stale = True
         match error:
             case Changed():
-                wait = self._random.uniform(0.0, 0.5)
-                words = None
+                kept.failures += 1
+                longest = min(RETRY[1], CONTENDED * 2 ** min(kept.failures - 1, 10))
+                wait, words = self._random.uniform(0.0, longest), None
             case Busy() | Throttled():
                 wait, words = error.retry_after * self._random.uniform(1.0, 1.5), str(error)
             case Conflict() if write is not None:
@@ -233,6 +260,7 @@ class RouteTables:
             case Denied():
                 wait, words = REFUSED, str(error)
             case NotFound():
+                kept.found = kept.shown = None  # and its routes with it: nobody may rely on them
                 wait, words = RETRY[1], f"route table {ids.name(kept.id)} is gone: {error}"
                 self._gone()
             case _:

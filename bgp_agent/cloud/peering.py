@@ -82,6 +82,7 @@ async def _listed(search: Search, network: VirtualNetwork, homes: set[str]) -> R
             if any(ids.key(ids.parent(each)) in homes for each in subnets or []):
                 return server.id
     if known:
+        search.serverless = True
         search.missing.append(f"the virtual network {ids.name(network.id)} has no Route Server: {remedy}, or bgp.peers")
     return None
 

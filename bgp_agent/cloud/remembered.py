@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
 import structlog
+
+from bgp_agent.cloud.ids import resource_id
+from bgp_agent.core.prefix import parse_address
 
 log: Final = structlog.get_logger("bgp_agent")
 
@@ -19,19 +22,32 @@ FILE: Final = "azure.json"
 MAX_BYTES: Final = 256 * 1024
 
 
+Asn: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=2**32 - 1)]
+
+
 class Remembered(msgspec.Struct, frozen=True):
     """Addresses as text, IDs as Azure writes them. ``peers``: of the Route Server; ``asn``: ours."""
 
     address: str | None = None
     address6: str | None = None
-    asn: int | None = None
+    asn: Asn | None = None
     server: str | None = None
-    server_asn: int | None = None
+    server_asn: Asn | None = None
     peers: tuple[str, ...] = ()
     connection: str | None = None
     tables: tuple[str, ...] = ()
     interface: str | None = None
     alone: str | None = None
+    environment: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise :class:`ValueError` for what no discovery would have found."""
+        for address in (self.address, self.address6, *self.peers):
+            if address is not None:
+                parse_address(address)
+        for each in (self.server, self.connection, self.interface, *self.tables):
+            if each is not None:
+                resource_id(each)
 
 
 def load(folder: Path) -> Remembered | None:
@@ -42,7 +58,7 @@ def load(folder: Path) -> Remembered | None:
             return msgspec.json.decode(file.read(MAX_BYTES), type=Remembered)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (OSError, msgspec.DecodeError, ValueError, RecursionError) as error:
         log.warning("what was discovered last cannot be read; Azure is asked anew", path=str(path), reason=str(error))
         return None
 
