@@ -130,6 +130,10 @@ async def test_without_peerings_to_manage_the_agent_never_asks_to_write_one(open
     assert not [each for each in actions("role.json") if each.endswith("/write") and "/routes/" not in each]
 
 
+#: Asks which rights there are by requests that cannot succeed, and for security groups, which no role has to grant.
+ASKING = ROOT / "bgp_agent/doctor/cloud.py"
+
+
 def test_every_call_to_azure_is_among_those_that_the_roles_were_made_from() -> None:
     public = {
         name
@@ -140,7 +144,7 @@ def test_every_call_to_azure_is_among_those_that_the_roles_were_made_from() -> N
     elsewhere = [
         f"{path.relative_to(ROOT)}: {ast.unparse(node)}"
         for path in (ROOT / "bgp_agent").rglob("*.py")
-        if path != Path(resources.__file__)
+        if path not in {Path(resources.__file__), ASKING}
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call)
         and re.fullmatch(r"(.*\.)?_?arm\.(get|put|post|delete|pages)", ast.unparse(node.func))
