@@ -81,8 +81,11 @@ async def test_an_agent_that_starts_while_arm_is_gone_goes_on_with_what_it_found
         made.want(frozenset({A}), NONE, urgent=False)
         await until("it is said that ARM is gone", lambda: "503" in str(made.view().problem))
         assert made.view().tables is None, "what is in them is not known"
+        await until("it looked around in vain", lambda: made.discovered)
         assert told[-1].peers == ("10.42.0.4", "10.42.0.5")
+        assert len(told[-1].tables) == 2, "a discovery that finds nothing is no discovery of nothing"
         azure.twin.faults.clear()
+        await until("the tables are read", lambda: made.view().tables)
 
 
 async def test_tables_that_could_not_be_found_yet_are_not_no_tables(azure: Azure, tmp_path: Path) -> None:
