@@ -33,4 +33,4 @@ def test_a_block_above_the_limit_and_one_inside_the_network_are_in_the_table_and
     told = " ".join(status["fallback"]["warnings"])
     assert f"{SURPLUS}: above its announce_limit of 2" in told
     assert f"{INSIDE}: it lies in the virtual network's own space 10.42.0.0/16" in told
-    assert status["ready"]
+    wait_for("ready, when the second instance has the block as well", lambda: node.status()["ready"], 60)
