@@ -14,6 +14,8 @@ from typing import Final, NoReturn
 RUN: Final = "/run/lab"
 #: What the Azure twin puts before the names of its virtual machines' namespaces.
 TAG: Final = "lab-"
+#: Where the Azure twin itself runs, and answers under 127.0.0.1:9180: the network of the lab's own process.
+AZURE: Final = "azure"
 
 
 def labs() -> list[int]:
@@ -31,8 +33,8 @@ def labs() -> list[int]:
     return [pid for _started, pid in sorted(found, reverse=True)]
 
 
-def enter(pid: int, host: str, namespace: str, command: list[str]) -> NoReturn:
-    """Become ``command`` on ``host``, whose network is ``namespace``, of the lab whose process is ``pid``."""
+def enter(pid: int, host: str, network: str, command: list[str]) -> NoReturn:
+    """Become ``command`` on ``host``, whose network is the file ``network``, of the lab whose process is ``pid``."""
     here = Path(__file__).resolve().parents[1]
     environment = {
         **os.environ,
@@ -46,7 +48,7 @@ def enter(pid: int, host: str, namespace: str, command: list[str]) -> NoReturn:
     user = [] if own else ["--user", "--preserve-credentials"]
     lab = ["nsenter", f"--target={pid}", *user, "--mount", "--ipc", "--pid", f"--wd={here}"]
     shell = command or ["bash", "--norc", "-i"]
-    os.execvpe("nsenter", [*lab, "--", "nsenter", f"--net=/run/netns/{namespace}", "--", *shell], environment)  # noqa: S606
+    os.execvpe("nsenter", [*lab, "--", "nsenter", f"--net={network}", "--", *shell], environment)  # noqa: S606
 
 
 def main() -> None:
@@ -59,9 +61,10 @@ def main() -> None:
         sys.exit("no lab is running here; start one with `make lab KEEP=1` in another terminal")
     hosts = Path(f"/proc/{running[0]}/root/run/netns")
     try:
-        names = {entry.name.removeprefix(TAG): entry.name for entry in hosts.iterdir()}
+        names = {entry.name.removeprefix(TAG): f"/run/netns/{entry.name}" for entry in hosts.iterdir()}
     except PermissionError:
         sys.exit("the lab belongs to root: run this with sudo")
+    names[AZURE] = "/proc/1/ns/net"
     if host not in names:
         sys.exit(f"{host!r} is no host of the lab; there are {', '.join(sorted(names))}")
     enter(running[0], host, names[host], command)

@@ -120,6 +120,9 @@ def test_a_lab_that_is_kept_can_be_looked_into(tmp_path: Path) -> None:
         shown = subprocess.run([*look, "node-a", "bgp-agent", "status"], capture_output=True, text=True, timeout=20,
                                check=True)  # fmt: skip
         assert "10.42.0.4" in shown.stdout
+        azure = subprocess.run([*look, "azure", "azure-twin", "status"], capture_output=True, text=True, timeout=20,
+                               check=True)  # fmt: skip
+        assert "192.168.3.0/26" in azure.stdout
         wrong = subprocess.run([*look, "node-x"], capture_output=True, text=True, timeout=20, check=False)
         assert wrong.returncode == 1
         assert "node-a, node-b, node-c" in wrong.stderr
