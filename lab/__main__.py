@@ -23,7 +23,7 @@ PROGRAMS: Final = {"bird": "bird2", "birdc": "bird2", "ip": "iproute2", "nsenter
 
 TRY: Final = """
 [bold]Look inside[/], from another terminal in this folder:
-  make lab-shell NODE=node-a        a shell; node-b, node-c, fabric, rs0, pod-c1 too
+  make lab-shell NODE=node-a        a shell; node-b, pod-c1, fabric, azure too
 and there, on a node:
   bgp-agent status                  peers, blocks, routes, and why
   bgp-agent routes                  what was learned, and who really gets it
