@@ -157,6 +157,7 @@ def start_speaker_again(lab: Lab, node: Node) -> None:
     lab.wait(60)
 
 
+@pytest.mark.soak  # how much room its allocator has left decides when it runs out; the short form is a unit test
 def test_a_speaker_whose_memory_is_used_up_keeps_its_sessions_and_hears_the_rest_when_it_has_some(lab: Lab) -> None:
     node, other = lab.nodes["node-a"], lab.nodes["node-c"]
     start_speaker_again(lab, node)  # one that has read much has room to read more
