@@ -90,7 +90,7 @@ def test_with_fallback_always_both_instances_may_die_and_no_packet_is_lost(build
     assert lost(counts) == {}
 
 
-def test_a_return_that_one_instance_does_not_honour_ends_with_the_routes_back_and_the_cause(build: Build) -> None:
+def test_bgp_that_returns_while_propagation_is_switched_off_gets_no_traffic_and_the_cause_is_told(build: Build) -> None:
     """Propagation was switched off in the meantime: BGP has everything, and the fabric follows none of it."""
     lab = build()
     settled_on_bgp(lab)
