@@ -159,7 +159,7 @@ def _status(arguments: argparse.Namespace) -> int:
         return 0
     status = msgspec.convert(shown, Status)
     for index, instance in enumerate(status.instances):
-        state = "up" if instance.up else "down"
+        state = ("up" if instance.up else "down") + "".join(f", LACKS {each}" for each in instance.lacks)
         sys.stdout.write(f"instance {index}: {state}, {instance.held} routes held, {instance.programmed} programmed\n")
         for address, peer in instance.peers.items():
             note = f"  {peer.note}" if peer.note else ""
@@ -207,6 +207,7 @@ class StatusInstance(msgspec.Struct):
     up: bool
     held: int
     programmed: int
+    lacks: list[str]
     peers: dict[str, StatusPeer]
     routes: list[StatusRoute]
 

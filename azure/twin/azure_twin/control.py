@@ -5,8 +5,9 @@ Open only on the addresses of ``listen``; inside the fabric there is no /twin, a
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final, Literal, Protocol
+import ipaddress
+from collections.abc import Callable, Sequence
+from typing import Annotated, Final, Literal, Protocol
 
 import msgspec
 
@@ -15,14 +16,25 @@ from azure_twin.core.faults import Fault, Faults
 from azure_twin.core.imds import Event
 from azure_twin.core.messages import Request, Response, json_object, refusal
 
+State = Literal["up", "down", "killed", "silent"]
+#: Prefixes that one order may name.
+MAX_LACKS: Final = 1000
+
 
 class InstanceOrder(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """``up``; ``down`` (its BIRD is stopped, as in maintenance).
+    """What is not named stays as it is.
 
-    ``silent`` (its packets are dropped, sessions hang).
+    ``state``: ``up``; ``down`` (its BIRD is stopped, as in maintenance); ``killed`` (it dies without a NOTIFICATION);
+    ``silent`` (its packets are dropped, sessions hang). ``lacks``: prefixes that it takes and silently does not keep.
     """
 
-    state: Literal["up", "down", "silent"]
+    state: State | None = None
+    lacks: Annotated[list[str], msgspec.Meta(max_length=MAX_LACKS)] | None = None
+
+    def __post_init__(self) -> None:
+        """Only prefixes go into BIRD's configuration; raises :class:`ValueError`."""
+        if self.lacks is not None:
+            self.lacks = [str(ipaddress.IPv4Network(each)) for each in self.lacks]
 
 
 class LinkOrder(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -63,7 +75,7 @@ class Controlled(Protocol):
     def route(self, source: str, target: str) -> str:
         """What the fabric does with a packet, in a sentence."""
 
-    def order_instance(self, index: int, state: Literal["up", "down", "silent"]) -> None:
+    def order_instance(self, index: int, state: State | None, lacks: Sequence[str] | None) -> None:
         """Raises :class:`LookupError` for an instance that is not there."""
 
     def order_link(self, vm: str, *, silent: bool) -> None:
@@ -127,7 +139,7 @@ def _instance(twin: Controlled, request: Request, rest: list[str]) -> Json:
     order = msgspec.convert(json_object(request.body), InstanceOrder)
     if len(rest) != 1 or not rest[0].isdigit():
         raise ValueError("POST /twin/instances/0 or /twin/instances/1")
-    twin.order_instance(int(rest[0]), order.state)
+    twin.order_instance(int(rest[0]), order.state, order.lacks)
     return {}
 
 

@@ -19,6 +19,7 @@ def status_of(twin: Twin) -> Json:
         "instances": [
             {
                 "order": twin.orders[index],
+                "lacks": list(twin.lacks[index]),
                 "up": instance.up,
                 "held": len(instance.held),
                 "programmed": len(instance.programmed),

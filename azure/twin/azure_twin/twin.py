@@ -10,9 +10,9 @@ import contextlib
 import logging
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from aiohttp import web
 
@@ -66,7 +66,8 @@ class Twin:
         self.imds = Imds(self.settings, self.tokens, self.identities, config.vm_values())
         self.planner = Planner(self.arm.effective, self.instances, self.settings.rules, self.settings.vm_nics)
         self.answers.planner = self.planner
-        self.orders: list[Literal["up", "down", "silent"]] = ["up"] * INSTANCES
+        self.orders: list[control_api.State] = ["up"] * INSTANCES
+        self.lacks: list[tuple[str, ...]] = [()] * INSTANCES
         self.silent: set[str] = set()
         self.birds: list[RouteServerInstance] = []
         self.fabric: Fabric | None = None
@@ -254,11 +255,14 @@ class Twin:
     def _shells(self) -> list[Fabric | RouteServerInstance]:
         return [*self.birds, *([self.fabric] if self.fabric else [])]
 
-    def order_instance(self, index: int, state: Literal["up", "down", "silent"]) -> None:
-        """Stop, silence or bring back an instance."""
+    def order_instance(
+        self, index: int, state: control_api.State | None = None, lacks: Sequence[str] | None = None
+    ) -> None:
+        """Stop, kill, silence or bring back an instance; have it lack prefixes without a word."""
         if index >= len(self.orders):
             raise LookupError(f"there is no instance {index}, only 0 to {len(self.orders) - 1}")
-        self.orders[index] = state
+        self.orders[index] = state or self.orders[index]
+        self.lacks[index] = self.lacks[index] if lacks is None else tuple(sorted(set(lacks)))
         self._version = -1
         self._settle()
 
@@ -361,8 +365,12 @@ class Twin:
             return
         peers = tuple(Peer(each.address, each.asn, each.etag) for each in server.peers)
         for index, address in enumerate(server.addresses):
-            running = self.orders[index] != "down" and self.fabric is not None and self.fabric.has_instance(index)
-            self.birds[index].want(Wanted(address, server.gateway, peers, server.prefixes, running))
+            order, linked = self.orders[index], self.fabric is not None and self.fabric.has_instance(index)
+            running = linked and order not in {"down", "killed"}
+            wanted = Wanted(
+                address, server.gateway, peers, server.prefixes, self.lacks[index], running, killed=order == "killed"
+            )
+            self.birds[index].want(wanted)
         if self._peered is not None and server.peered - self._peered:  # a new peering: soft reset to all (FAQ-2025)
             for bird in self.birds:
                 bird.refresh_all()

@@ -8,6 +8,8 @@ What each line is for:
 - the ``igp4`` table resolves third-party next hops, so that they stay in the table as announced.
 - ``interpret communities off`` with the export filter: no-advertise is withheld, no-export is reflected, 65517:65517
 is added.
+- the ``kept`` filter takes an UPDATE, as the session's counters show, and keeps nothing of the prefixes that are to be
+lacked; when it changes, BIRD asks its peers for their routes again (RFC 2918) and no session ends.
 - ``import limit 0 action disable`` ends a session as Route Server's limit does: NOTIFICATION 6/1.
 """
 
@@ -46,10 +48,13 @@ def protocol_of(address: str) -> str:
 
 
 def configuration(
-    address: str, gateway: str, peers: Iterable[Peer], prefixes: Iterable[str], *, mrt: str, log: str
-) -> str:
-    """The whole configuration file of the instance with this address."""
+    address: str, gateway: str, peers: Iterable[Peer], prefixes: Iterable[str], lacks: Iterable[str] = (), *,
+    mrt: str, log: str,
+) -> str:  # fmt: skip
+    """The whole configuration file of the instance with this address; ``lacks``: prefixes that it does not keep."""
     vnet = "\n".join(f"  route {prefix} blackhole;" for prefix in prefixes)
+    missing = ", ".join(lacks)
+    lacked = f"  if net ~ [ {missing} ] then reject;\n" if missing else ""
     head = f"""log "{log}" {{ info, remote, warning, error, auth, fatal, bug }};
 router id {address};
 mrtdump "{mrt}";
@@ -61,6 +66,9 @@ protocol static fabric {{ ipv4 {{ table igp4; }}; route 0.0.0.0/0 via {gateway};
 protocol static vnet {{
   ipv4;
 {vnet}
+}}
+filter kept {{
+{lacked}  accept;
 }}
 filter reflect {{
   if source = RTS_STATIC then accept;
@@ -83,7 +91,7 @@ def _peer(address: str, peer: Peer) -> str:
   graceful restart off; long lived graceful restart off;
   interpret communities off;
   connect delay time 1; connect retry time 5; error wait time 1, 1; error forget time 1;
-  ipv4 {{ igp table igp4; import all; {limit}export filter reflect; }};
+  ipv4 {{ igp table igp4; import filter kept; {limit}export filter reflect; }};
   ipv6 {{ import none; export none; }};
 }}
 """

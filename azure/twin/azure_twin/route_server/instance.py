@@ -36,13 +36,18 @@ LOOK: Final = 0.25  # how often to look whether BIRD still runs
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What an instance should be: running or not, with these peers, advertising these prefixes."""
+    """What an instance should be: running or not, with these peers, advertising these prefixes.
+
+    ``lacks``: what it takes from its peers and does not keep. ``killed``: how it ends when it is not to run.
+    """
 
     address: str
     gateway: str
     peers: tuple[Peer, ...] = ()
     prefixes: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
     running: bool = True
+    killed: bool = False
 
 
 class RouteServerInstance:
@@ -155,7 +160,7 @@ class RouteServerInstance:
             return
         if not wanted.running:
             if self._process is not None:
-                await self._stop()
+                await self._stop(killed=wanted.killed)
                 self._report([], False)  # noqa: FBT003  # down
             return
         if not self.running:
@@ -192,14 +197,14 @@ class RouteServerInstance:
         self._etags = {peer.address: peer.etag for peer in wanted.peers}
         log.info("instance %s runs at %s", self.name, wanted.address)
 
-    async def _stop(self) -> None:
+    async def _stop(self, *, killed: bool = False) -> None:
         process, self._process = self._process, None
         self._birdc.close()
         for count in self._counts.values():
             count.down()
         if process is None or process.returncode is not None:
             return
-        process.signal(signal.SIGTERM)
+        process.signal(signal.SIGKILL if killed else signal.SIGTERM)
         try:
             async with asyncio.timeout(KILL_TIMEOUT):
                 await process.wait()
@@ -227,7 +232,7 @@ class RouteServerInstance:
     def _text(self, wanted: Wanted) -> str:
         peers = [replace(peer, etag="", blocked=peer.address in self._blocked) for peer in wanted.peers]
         return configuration(
-            wanted.address, wanted.gateway, peers, wanted.prefixes,
+            wanted.address, wanted.gateway, peers, wanted.prefixes, wanted.lacks,
             mrt=str(self._directory / "mrt"), log=str(self._directory / "bird.log"),
         )  # fmt: skip
 

@@ -222,6 +222,41 @@ def test_an_instance_whose_bird_dies_is_down_and_comes_back(cloud: Cloud) -> Non
     assert abs(since(cloud, "a", "r1") - before) < 0.25
 
 
+def test_an_instance_that_silently_lacks_a_block_keeps_its_session_and_has_the_block_afterwards(cloud: Cloud) -> None:
+    cloud.pod("a", "192.168.1.1")
+    cloud.bird("a", [BLOCK, "192.168.2.0/26"])
+    both, other = {(BLOCK, "10.42.1.4"), ("192.168.2.0/26", "10.42.1.4")}, {("192.168.2.0/26", "10.42.1.4")}
+    cloud.until("both hold both", lambda: cloud.holds(0) == cloud.holds(1) == both)
+    before = since(cloud, "a", "r1")
+    cloud.twin("POST", "instances/1", {"lacks": [BLOCK, "192.168.3.0/26"]})
+    cloud.until("instance 1 lacks the block", lambda: cloud.holds(1) == other)
+    cloud.bird("a", [BLOCK, "192.168.2.0/26", "192.168.3.0/26"])
+    cloud.until("a new block is with instance 0 alone", lambda: len(cloud.holds(0)) == 3)
+    assert cloud.holds(1) == other
+    learned = cloud.arm("POST", "virtualHubs/rs1/bgpConnections/a/learnedRoutes")
+    assert [each["network"] for each in learned["RouteServiceRole_IN_1"]] == ["192.168.2.0/26"]
+    assert cloud.reaches("c", "192.168.1.1")  # whose NIC follows instance 0
+    assert not cloud.reaches("b", "192.168.1.1")
+    cloud.twin("POST", "instances/1", {"lacks": []})
+    cloud.until("all is back", lambda: len(cloud.holds(1)) == 3)
+    wait_for("b reaches it", lambda: cloud.reaches("b", "192.168.1.1"), 10)
+    assert abs(since(cloud, "a", "r1") - before) < 0.25
+
+
+def test_a_killed_instance_says_nothing_and_comes_back(cloud: Cloud) -> None:
+    cloud.bird("a", [BLOCK])
+    cloud.twin("POST", "instances/1", {"state": "killed"})
+    wait_for("the session is gone", lambda: "Established" not in cloud.birdc("a", "show protocols r1"), 10)
+    assert "Received:" not in _log(cloud, "a")
+    cloud.settled()
+    assert not cloud.status()["instances"][1]["up"]
+    cloud.twin("POST", "instances/0", {"state": "down"})
+    wait_for("one that stops in order says so", lambda: "Received:" in _log(cloud, "a"), 10)
+    for number in (0, 1):
+        cloud.twin("POST", f"instances/{number}", {"state": "up"})
+    cloud.until("both hold it", lambda: all(cloud.holds(index) for index in (0, 1)), 60)
+
+
 def test_a_twin_that_was_killed_starts_again_over_what_it_left(cloud: Cloud) -> None:
     cloud.process.kill()
     cloud.process.wait()

@@ -77,3 +77,10 @@ def test_faults_that_wait_are_listed_and_taken_away_and_have_a_bound(client: Cli
 def test_a_fault_that_http_cannot_carry_is_refused(client: Client, wrong: str) -> None:
     asked = Request("POST", "/twin/faults", {}, {}, f'{{"kind": "answer", {wrong}}}'.encode())
     assert client.twin.serve(asked, control=True).status == 400
+
+
+@pytest.mark.parametrize("lacks", [["10.0.0.0/26 ] then accept; #"], ["192.168.1.1/26"], ["fd00::/64"], [1], "x"])
+def test_what_is_no_prefix_cannot_be_lacked(client: Client, lacks: object) -> None:
+    asked = Request("POST", "/twin/instances/1", {}, {}, msgspec.json.encode({"lacks": lacks}))
+    assert client.twin.serve(asked, control=True).status == 400
+    assert client.twin.lacks == [(), ()]

@@ -52,6 +52,12 @@ def test_a_blocked_peer_is_configured_to_lose_its_session() -> None:
     assert "route 10.42.0.0/16 blackhole;" in text
 
 
+def test_what_is_to_be_lacked_is_refused_by_exact_prefix() -> None:
+    text = configuration("10.42.0.4", "10.42.0.1", [], [], ["192.168.1.0/26", "192.168.2.0/26"], mrt="/m", log="/l")
+    assert "if net ~ [ 192.168.1.0/26, 192.168.2.0/26 ] then reject;" in text
+    assert "reject" not in configuration("10.42.0.4", "10.42.0.1", [], [], mrt="/m", log="/l").split("reflect")[0]
+
+
 def test_each_peer_has_azures_timers_and_no_graceful_restart_bfd_or_password() -> None:
     text = configuration("10.42.0.4", "10.42.0.1", [Peer("10.42.1.4", 64512)], [], mrt="/m", log="/l")
     assert "hold time 180; keepalive time 60;" in text
