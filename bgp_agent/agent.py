@@ -48,7 +48,7 @@ from bgp_agent.probe import setup
 from bgp_agent.probe.service import Prober
 from bgp_agent.reporting import Reports
 from bgp_agent.rolling import Rolling
-from bgp_agent.sources.file import FileSource
+from bgp_agent.sources.choice import source_of
 from bgp_agent.sources.watch import Watch
 from bgp_agent.speaker.client import Speaker
 from bgp_agent.speaker.spawn import spawner
@@ -88,11 +88,11 @@ class Agent:
             interface=next_hops.interface,
             down=next_hops.down,
         )
-        families = {family_of(pool) for pool in translate.pools(config)}
+        families = {family_of(pool) for pool in translate.pools(config)} or set(Family)
         self.kernel = Kernel(self.fib, next_hops, self._on_kernel, families=families)
         self.next_hops = next_hops
         self.router = Router(translate.settings(config), self.fib, next_hops, time.monotonic())
-        self.source = FileSource(config.blocks.path, translate.pools(config), self._on_source)
+        self.source = source_of(config, translate.pools(config), self._on_source)
         self.prober = Prober(
             config.node.name or "", config.probe.port, self._on_verified, in_use=lambda a: next_hops.in_use(host(a))
         )
@@ -303,7 +303,7 @@ class Agent:
         self._watch.replace(self.configuration.loaded.files)
         config = self.config
         if changed.live:
-            self.source.reconfigure(config.blocks.path, translate.pools(config))
+            self.source.reconfigure(config.blocks.path, translate.pools(self.configuration.loaded.config))
             self.router.configure(translate.settings(config), time.monotonic())
             self._tell_prober()
             if self.moving is not None:
@@ -318,6 +318,9 @@ class Agent:
 
     # --- news --------------------------------------------------------------------------------------------------------
     def _on_source(self, blocks: Blocks) -> None:
+        if blocks.pools is not None and self.configuration.sourced(blocks.pools):
+            self.router.configure(translate.settings(self.config), time.monotonic())
+            self._tell_prober()
         self.router.on_source(blocks, time.monotonic())
         self._settle()
 
@@ -467,10 +470,6 @@ def run_agent(loaded: Loaded) -> int:
     """
     config = loaded.config
     configure(config.log.level, config.log.format)
-    for sentence in config.unsupported():
-        log.error(sentence)
-    if config.unsupported():
-        return 2
     if loaded.ignored:
         log.info("environment variables that name no key are ignored", names=list(loaded.ignored))
     for warning in loaded.warnings:

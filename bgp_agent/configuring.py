@@ -7,7 +7,7 @@ names them.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import structlog
@@ -15,6 +15,7 @@ import structlog
 from bgp_agent import translate
 from bgp_agent.config import (
     Changes,
+    Config,
     ConfigError,
     Found,
     Loaded,
@@ -24,6 +25,7 @@ from bgp_agent.config import (
     with_address,
     with_found,
 )
+from bgp_agent.core.prefix import Prefix, prefix_text
 from bgp_agent.log import set_level
 from bgp_agent.passwords import Passwords
 from bgp_agent.reporting import Identity
@@ -41,6 +43,7 @@ class Configuration:
         self.identity = Identity(loaded.config.node.name or "", str(loaded.path))
         self.located = False  # is the node's own address known
         self._found: Found | None = None
+        self._pools: tuple[str, ...] = ()  # that the source told
         self._unread = False
         self._environ = environ
         self._passwords = Passwords()
@@ -51,7 +54,7 @@ class Configuration:
         The node's address and AS number are the identity of every session: once in use, they stay until a restart.
         """
         self._found = found
-        filled = with_found(self.loaded.config, found)
+        filled = self._filled()
         if self.located:
             filled = with_address(filled, lambda _: self.config.node.address or "")
         before = self.config
@@ -59,6 +62,19 @@ class Configuration:
         if self.located:
             self._identify()
         return self.config != before
+
+    def _filled(self) -> Config:
+        """The file, with what was told in the places that it leaves open."""
+        config = self.loaded.config if self._found is None else with_found(self.loaded.config, self._found)
+        return config if config.pools else config.model_copy(update={"pools": self._pools})
+
+    def sourced(self, pools: Iterable[Prefix]) -> bool:
+        """The block source told where pods live: that counts where the file does not say; is anything different now."""
+        self._pools = tuple(map(prefix_text, sorted(pools)))
+        if self.loaded.config.pools or self.config.pools == self._pools:
+            return False
+        self.config = self.config.model_copy(update={"pools": self._pools})
+        return True
 
     @property
     def unlocated(self) -> str:
@@ -104,7 +120,7 @@ class Configuration:
             return None
         self._unread, identity.config_problem = False, None
         identity.config_loaded = time.time()
-        new = self.loaded.config if self._found is None else with_found(self.loaded.config, self._found)
+        new = self._filled()
         if self.located:  # the address that is in use stays: it is the identity of every session
             new = with_address(new, lambda _: self.config.node.address or "")
         changed = changes(self.config, new)

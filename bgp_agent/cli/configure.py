@@ -61,9 +61,7 @@ def check(arguments: argparse.Namespace) -> int:
         _print_yaml(defaults(), as_json=arguments.json)
         return GOOD
     loaded = load_config(config_path(arguments))
-    lacking = [f"{sentence}; `{PROG} run` refuses it" for sentence in loaded.config.unsupported()]
-    lacking += _lost_passwords(loaded)
-    for warning in (*loaded.warnings, *lacking):
+    for warning in (*loaded.warnings, *_lost_passwords(loaded)):
         print(f"{PROG}: warning: {output.clean(warning)}", file=sys.stderr)
     if loaded.ignored:
         print(f"{PROG}: these variables mean nothing: {output.clean(', '.join(loaded.ignored))}", file=sys.stderr)

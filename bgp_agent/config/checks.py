@@ -48,6 +48,8 @@ def warnings(config: Config, written: object) -> list[Problem]:
 
 
 def _required(config: Config) -> Iterator[Problem]:
+    if not config.pools and config.blocks.source == "node":
+        yield Problem(("pools",), "is required with blocks.source: node: Kubernetes does not tell the pods' range")
     if config.azure is not None:
         return
     if config.bgp.asn is None:

@@ -269,13 +269,6 @@ class Config(Section):
             self.__dict__["fallback"] = fallback
         return self
 
-    def unsupported(self) -> list[str]:
-        """What this version reads but cannot do yet, one sentence each; empty when all of it can be done."""
-        found = []
-        if self.blocks.source != "file":
-            found.append(f"blocks.source: {self.blocks.source} is not built yet: use file")
-        return found
-
 
 SECTIONS: Final[dict[str, type[Section]]] = {
     field.alias or name: field.annotation

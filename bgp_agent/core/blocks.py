@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from bgp_agent.core.prefix import Prefix
+from bgp_agent.core.prefix import Prefix, PrefixSet, is_host
 from bgp_agent.core.values import Blocks, SourceState
 
 #: How long a withdrawn block's blackhole stays while the network forgets the block, in seconds.
@@ -66,20 +66,27 @@ class OwnBlockTable:
         self.blocks: dict[Prefix, Block] = {}
         self.dirty: set[Prefix] = set()
         self.gone: set[Prefix] = set()  # blocks that left the table: what stands in the kernel for them goes
+        self.heir_of: dict[Prefix, Prefix] = {}  # address -> the block that is given up and held it
         self.source = Blocks("file", SourceState.WAITING, "the source has not been read yet")
         self.synced_once = False
 
     # --- facts -------------------------------------------------------------------------------------------------------
     def source_says(self, blocks: Blocks, now: float) -> None:
-        """Take over what the source knows. Only a synced source can take a block away."""
+        """Take over what the source knows. Only a synced source can take a block away, or one that can prove it."""
         self.source = blocks
         for prefix in sorted(blocks.blocks):
             self._want(prefix, now)
-        if blocks.state is not SourceState.SYNCED:
-            return
-        self.synced_once = True
-        for prefix in [p for p in self.blocks if p not in blocks.blocks]:
+        if blocks.state is SourceState.SYNCED:
+            self.synced_once = True
+            unwanted = [p for p in self.blocks if p not in blocks.blocks]
+        else:
+            unwanted = [p for p in self.blocks if p in blocks.gone]
+        for prefix in unwanted:
             self._event(prefix, "unwanted", now)
+        self.dirty.update(p for p in self.heir_of.values() if p in self.blocks)
+        left = PrefixSet(p for p in unwanted if not is_host(p))
+        heirs = ((p, left.covering(p)) for p in blocks.blocks if is_host(p)) if left else ()
+        self.heir_of = {heir: block for heir, block in heirs if block is not None}
 
     def adopt(self, prefixes: Iterable[Prefix], *, announced: bool, now: float) -> None:
         """Blocks that an earlier run of the agent left in the kernel, or announced."""
@@ -149,6 +156,10 @@ class OwnBlockTable:
         """Was the block only found in the kernel: that says that it was ours, not that it was announced."""
         block = self.blocks[prefix]
         return block.adopted and not block.told
+
+    def heirs(self, prefix: Prefix) -> list[Prefix]:
+        """The addresses that are announced by themselves from now on, because this block is given up."""
+        return [heir for heir, block in self.heir_of.items() if block == prefix and heir in self.blocks]
 
     def in_phase(self, phase: Phase) -> list[Prefix]:
         """The blocks in a phase, in the order in which they came."""

@@ -77,7 +77,7 @@ class Own:
         for address, export in self.exports.items():
             if offered:
                 export.offer(prefix)
-            else:
+            elif address not in holders or not self._replacing(prefix, address):
                 export.withdraw(prefix)
                 if self.drained and address in holders:  # perhaps an earlier run announced it
                     export.changes[prefix] = None
@@ -85,6 +85,22 @@ class Own:
             kept = any(prefix in peer.unreleased for peer in self._peers.values())
             self.table.acknowledged(prefix, now, max(LET_GO, self.settings.graceful_restart if kept else 0.0))
         self.table.dirty.discard(prefix)  # its own steps need no second look
+        if prefix in self.table.heir_of:
+            self.table.dirty.add(self.table.heir_of[prefix])
+
+    def _replacing(self, prefix: Prefix, address: str) -> bool:
+        """Must a peer keep a block that is no longer wanted until it has the addresses that take its place."""
+        if self.drained or self.table.blocks[prefix].phase is not Phase.WITHDRAWING:
+            return False
+        peer, export = self._peers[address], self.exports[address]
+        for heir in self.table.heirs(prefix):
+            phase = self.table.blocks[heir].phase
+            if phase is Phase.GATED and self.forwarding[family_of(heir)]:
+                return True  # its blackhole is being written
+            unanswered = heir not in peer.announced and heir not in peer.refused
+            if phase is Phase.OFFERED and heir in export.wanted and unanswered:
+                return True
+        return False
 
     def _offered(self, prefix: Prefix) -> bool:
         phase = self.table.blocks[prefix].phase

@@ -6,11 +6,12 @@ came with the same attributes and compared by identity, which is what makes a RI
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeAlias
 
-from bgp_agent.core.prefix import Address, Family, Prefix
+from bgp_agent.core.prefix import Address, Family, Prefix, PrefixSet
 
 
 # --- what a peer tells (speaker -> core) -----------------------------------------------------------------------------
@@ -216,10 +217,17 @@ class Blocks:
     """What the source knows now.
 
     ``state`` SYNCED: ``blocks`` is the whole truth, an empty set withdraws all. STALE: the truth was lost (``reason``
-    says how): blocks in ``blocks`` are wanted, and nothing that was wanted before is given up. WAITING: never read yet.
+    says how): blocks in ``blocks`` are wanted, and of what was wanted before only ``gone`` is given up, which is proved
+    to be no longer the node's. WAITING: never read yet.
+
+    ``pools``: where pods live, None when the source cannot tell. ``withheld``: what the node has and may not announce,
+    with the reason.
     """
 
     kind: str  # "file", "calico", "node"
     state: SourceState
     reason: str
     blocks: frozenset[Prefix] = frozenset()
+    gone: frozenset[Prefix] = frozenset()
+    pools: PrefixSet | None = None
+    withheld: Mapping[Prefix, str] = field(default_factory=dict)

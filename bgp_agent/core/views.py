@@ -35,7 +35,10 @@ def blocks(
             state, reason = attraction.block(prefix, state, reason)
             reachable = attraction.reachable(prefix, wall)
         reports.append(BlockReport(prefix, state, reason, holders, verified.get(prefix, UNKNOWN), reachable))
-    return tuple(reports)
+    for prefix, reason in router.own.table.source.withheld.items():
+        if not router.own.table.held(prefix):
+            reports.append(BlockReport(prefix, BlockState.WITHHELD, reason, ()))
+    return tuple(sorted(reports, key=lambda report: report.prefix))
 
 
 def peers(router: Router, now: float, wall: Callable[[float], float]) -> tuple[PeerReport, ...]:

@@ -70,14 +70,6 @@ def test_check_warns_of_a_password_file_that_is_not_there(bgp_agent: Command, tm
     assert "hunter2" not in done.out + done.err
 
 
-def test_check_warns_of_what_run_refuses_as_not_built(bgp_agent: Command, tmp_path: Path) -> None:
-    path = tmp_path / "config.yaml"
-    path.write_text(GOOD + "blocks: {source: calico}\n")
-    done = bgp_agent("check", "-c", path)
-    assert done.code == 0
-    assert "warning: blocks.source: calico is not built yet: use file; `bgp-agent run` refuses it" in done.err
-
-
 def test_init_where_nothing_can_be_written_is_said(bgp_agent: Command, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = bgp_agent("init", tmp_path / "file" / "config.yaml")

@@ -70,14 +70,13 @@ def test_with_a_cloud_the_fallback_stands_by_and_wants_all_peers() -> None:
     assert (config.fallback.mode, config.fallback.min_peers) == ("standby", "all")
     assert config.azure is not None
     assert (config.azure.settle, config.azure.allow_http) == (30.0, False)
-    assert config.unsupported() == []
 
 
-def test_other_sources_are_read_and_named_as_not_built() -> None:
-    assert parsed(GOOD + "blocks: {source: calico}\n").config.unsupported() == [
-        "blocks.source: calico is not built yet: use file"
-    ]
-    assert parsed(GOOD).config.unsupported() == []
+def test_the_other_sources_need_no_file_and_the_nodes_needs_pools() -> None:
+    given = parsed("bgp: {asn: 64512, peers: [{address: 10.42.0.4, asn: 65515}]}\nblocks: {source: calico}\n")
+    assert given.config.pools == ()
+    with pytest.raises(ConfigError, match="Kubernetes does not tell the pods' range"):
+        parsed("azure: {}\nblocks: {source: node}\n")
 
 
 def test_yaml_1_1_surprises_mean_what_they_look_like() -> None:

@@ -103,6 +103,25 @@ def test_only_a_synced_source_has_synced_once() -> None:
     assert table.synced_once
 
 
+def test_a_source_that_lost_the_truth_gives_up_what_it_can_prove_to_be_gone() -> None:
+    table = OwnBlockTable()
+    table.source_says(says(ONE, TWO), 0.0)
+    table.source_says(Blocks("calico", SourceState.STALE, "", frozenset(), gone=frozenset({TWO})), 1.0)
+    assert table.in_phase(Phase.GATED) == [ONE]
+
+
+def test_the_heirs_of_a_block_that_is_given_up_are_the_addresses_in_it() -> None:
+    inside, outside = parse_prefix("192.168.1.5/32"), parse_prefix("10.9.9.9/32")
+    table = OwnBlockTable()
+    table.source_says(says(ONE), 0.0)
+    table.source_says(says(inside, outside), 1.0)
+    assert table.heirs(ONE) == [inside]
+    assert table.heir_of == {inside: ONE}
+    assert not table.heirs(inside)
+    table.source_says(says(), 2.0)
+    assert not table.heirs(ONE)
+
+
 # --- letting go ------------------------------------------------------------------------------------------------------
 def test_a_block_that_nobody_was_told_of_is_let_go_at_once() -> None:
     table = table_in(Phase.GATED)

@@ -272,3 +272,72 @@ def test_a_block_found_in_the_kernel_alone_is_not_announced_before_the_source_na
     node.source(ONE)
     assert node.wanted() == {ONE}
     assert PeerSettings(RS0, parse_address(RS0), 65515, BOTH).announce_limit is None
+
+
+# --- a block that is given up while addresses in it live on ----------------------------------------------------------
+HEIRS = (p("192.168.1.5/32"), p("192.168.1.9/32"))
+
+
+def given_up(node: OwnBlocks) -> None:
+    node.source(ONE)
+    node.up()
+    node.acknowledged(ONE)
+    node.acknowledged(ONE, by=RS1)
+    node.source(*HEIRS)
+
+
+def test_a_block_is_withdrawn_from_a_peer_only_when_that_peer_has_the_addresses_that_live_on(node: OwnBlocks) -> None:
+    given_up(node)
+    assert all(ONE in export.wanted for export in node.own.exports.values())
+    node.acknowledged(*HEIRS)
+    assert ONE not in node.own.exports[RS0].wanted
+    assert ONE in node.own.exports[RS1].wanted
+    node.acknowledged(HEIRS[0], by=RS1)
+    assert ONE in node.own.exports[RS1].wanted
+    node.acknowledged(HEIRS[1], by=RS1)
+    assert ONE not in node.own.exports[RS1].wanted
+
+
+def test_an_address_that_a_peer_refuses_does_not_keep_the_block(node: OwnBlocks) -> None:
+    given_up(node)
+    node.acknowledged(HEIRS[0])
+    node.acknowledged(HEIRS[0], by=RS1)
+    for peer_ in node.peers.values():
+        peer_.refused[HEIRS[1]] = "no"
+    node.own.touch(HEIRS)
+    node.step()
+    assert all(ONE not in export.wanted for export in node.own.exports.values())
+
+
+def test_the_block_waits_while_the_blackhole_of_an_address_is_being_written(node: OwnBlocks) -> None:
+    node.source(ONE)
+    node.up()
+    node.acknowledged(ONE)
+    node.acknowledged(ONE, by=RS1)
+    node.source(*HEIRS, written=False)
+    assert ONE in node.own.exports[RS0].wanted
+    node.own.forward(dict.fromkeys(Family, False))
+    node.step()
+    assert ONE not in node.own.exports[RS0].wanted
+
+
+def test_an_address_above_the_limit_does_not_keep_the_block() -> None:
+    node = OwnBlocks(settings(peer(RS0, announce_limit=1)))
+    node.source(ONE)
+    node.up(RS0)
+    node.acknowledged(ONE)
+    node.source(*HEIRS)
+    assert ONE not in node.own.exports[RS0].wanted
+
+
+def test_an_address_that_is_released_before_it_was_acknowledged_does_not_keep_the_block(node: OwnBlocks) -> None:
+    given_up(node)
+    node.source()
+    assert all(ONE not in export.wanted for export in node.own.exports.values())
+
+
+def test_a_drain_waits_for_no_address(node: OwnBlocks) -> None:
+    given_up(node)
+    node.own.drain(on=True)
+    node.step()
+    assert all(ONE not in export.wanted for export in node.own.exports.values())
