@@ -39,6 +39,13 @@ class Unavailable(ApiError):
     """Nothing is known: no answer, a timeout, 429, 5xx, or an answer that is not the API server's. Ask again."""
 
 
+class Unrouted(Unavailable):
+    """404 without a Status: so the API server answers for a path of a group it does not serve, and so does any proxy.
+
+    Only its list of groups tells the two apart.
+    """
+
+
 class _Details(msgspec.Struct):
     retry_after: float | None = msgspec.field(default=None, name="retryAfterSeconds")
 
@@ -59,6 +66,8 @@ def refusal(what: str, body: bytes, status: int | None = None, retry_after: floa
         said = msgspec.json.decode(body, type=Status)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         said = Status("")
+    if said.kind != "Status" and status == 404:
+        return Unrouted(f"{what}: 404")
     if said.kind != "Status":
         return Unavailable(f"{what}: {status or 'an answer'}, not the API server's way of saying so", retry_after)
     code = said.code or status or 0

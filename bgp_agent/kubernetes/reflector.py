@@ -20,7 +20,7 @@ from typing import Final, Generic, TypeVar
 import msgspec
 
 from bgp_agent.kubernetes.api import Api
-from bgp_agent.kubernetes.errors import Absent, ApiError, Expired, Forbidden, Unavailable, clean, refusal
+from bgp_agent.kubernetes.errors import Absent, ApiError, Expired, Forbidden, Unavailable, Unrouted, clean, refusal
 
 PAGE: Final = 500
 """Objects a page of a list."""
@@ -90,6 +90,20 @@ class _Resources(msgspec.Struct):
     resources: list[_Resource] = msgspec.field(default_factory=list)
 
 
+class _Version(msgspec.Struct):
+    name: str = msgspec.field(name="groupVersion")
+
+
+class _Group(msgspec.Struct):
+    versions: list[_Version] = msgspec.field(default_factory=list)
+
+
+class _Groups(msgspec.Struct):
+    groups: list[_Group]
+
+
+W = TypeVar("W")
+
 _EVENT: Final = msgspec.json.Decoder(_Event)
 _NAMED: Final = msgspec.json.Decoder(_Named)
 _BAD: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -100,15 +114,20 @@ async def served(api: Api, group: str) -> set[str]:
 
     Empty when the group is not served. Raises :class:`ApiError` when nothing is known.
     """
-    try:
-        body = await api.get(group)
-    except Absent:
-        return set()
-    try:
-        found = msgspec.json.decode(body, type=_Resources)
-    except _BAD as error:
-        raise Unavailable(f"GET {group}: {clean(error)}") from error
+    if group.startswith("/apis/"):
+        groups = await _read(api, "/apis", _Groups)
+        versions = {version.name for each in groups.groups for version in each.versions}
+        if group.removeprefix("/apis/") not in versions:
+            return set()
+    found = await _read(api, group, _Resources)
     return {each.name for each in found.resources if "create" in each.verbs}
+
+
+async def _read(api: Api, path: str, shape: type[W]) -> W:
+    try:
+        return msgspec.json.decode(await api.get(path), type=shape)
+    except _BAD as error:
+        raise Unavailable(f"GET {path}: {clean(error)}") from error
 
 
 class Reflector(Generic[T]):
@@ -147,6 +166,10 @@ class Reflector(Generic[T]):
                     await self._pause(None)
                 except Absent:
                     raise
+                except Unrouted as error:
+                    self._tell(str(error))
+                    await self._still_served()
+                    await self._pause(None)
                 except ApiError as error:
                     self._tell(str(error))
                     await self._pause(LONGEST_WAIT if isinstance(error, Forbidden) else error.retry_after)

@@ -100,7 +100,7 @@ class CalicoSource:
                 for each in watches:
                     tasks.create_task(each.run(), name=each.kind.path)
         except* Absent as gone:
-            words = str(gone.exceptions[0])
+            words = str(_first(gone))
         self._lost(words)
 
     # --- facts -------------------------------------------------------------------------------------------------------
@@ -164,6 +164,12 @@ class CalicoSource:
         if blocks != self._delivered:
             self._delivered = blocks
             self._deliver(blocks)
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first exception in a group of groups."""
+    first: BaseException = group.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 def _given(pools: Iterable[Prefix]) -> PrefixSet | None:
