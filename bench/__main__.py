@@ -13,9 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from bench import announcing, learning, living, raw
+from bench import announcing, handover, learning, living, raw
 from bench.machine import machine
-from bench.page import STACKS, ratios, spent, table, write
+from bench.page import HAND_OVER, STACKS, hand_over, ratios, spent, table, write
 from bench.results import Results
 from bench.stacks import ExaBgp, Ours, Stack, available
 from lab.netns import ExpiredError
@@ -37,10 +37,25 @@ class Plan:
     patience: float
     kills: int
     flushed: int
+    disasters: tuple[handover.Row, ...]
 
 
-FULL: Final = Plan({1000: 3, 3000: 1, 10_000: 5, 30_000: 1, 100_000: 5}, 200, 1, 2, 3, 60.0, 62.0, 70.0, 2, 30)
-QUICK: Final = Plan({1000: 1, 10_000: 1, 100_000: 1}, 40, 1, 1, 2, 10.0, 5.0, 20.0, 1, 10)
+FULL: Final = Plan(
+    {1000: 3, 3000: 1, 10_000: 5, 30_000: 1, 100_000: 5}, 200, 1, 2, 3, 60.0, 62.0, 70.0, 2, 30, handover.ROWS
+)
+QUICK: Final = Plan(
+    {1000: 1, 10_000: 1, 100_000: 1},
+    40,
+    1,
+    1,
+    2,
+    10.0,
+    5.0,
+    20.0,
+    1,
+    10,
+    tuple(row for row in handover.ROWS if row.quick),
+)
 
 
 class Bench:
@@ -80,7 +95,23 @@ class Bench:
         for stack in [s for s in self.stacks if s is not ExaBgp]:
             self._try(f"{stack.name}: a route is deleted", partial(self._flushed, stack))
         self._try("the agent is killed under traffic", self._killed)
+        self.hand_over()
         self._try("idle, and routers that are away", self._patient)
+
+    def hand_over(self) -> None:
+        """Every disaster of the hand-over, each in a lab of its own."""
+        for row in self.plan.disasters:
+            self._try(row.what, partial(self._disaster, row))
+
+    def _disaster(self, row: handover.Row) -> None:
+        measured = handover.measure(row)
+        for name, value, unit in (
+            ("sent", measured.sent, "packets"), ("lost", measured.lost, "packets"), ("silence", measured.silence, "s"),
+            ("bound", row.bound, "s"), ("took", measured.took, "s"),
+        ):  # fmt: skip
+            self.results.add(f"{HAND_OVER} {name}", row.what, value, unit)
+        if measured.silence > row.bound:
+            self.failures.append(f"{row.what}: {measured.silence:.1f} s of silence, {row.bound:g} s were allowed")
 
     def _table(self, stack: type[Stack], size: int, run: int) -> None:
         measured = learning.table(stack, size)
@@ -155,14 +186,31 @@ def _kind(role: str) -> str:
     return "ExaBGP" if role.lower().startswith("exabgp") else role
 
 
+def _page() -> None:
+    write(Results.load(RESULTS / "results.csv"), json.loads((RESULTS / "machine.json").read_text()))
+
+
+def _hand_over_alone() -> int:
+    bench = Bench(FULL)
+    bench.hand_over()
+    others = Results.load(RESULTS / "results.csv").without(HAND_OVER)
+    Results([*others.rows, *bench.results.rows]).save(RESULTS / "results.csv")
+    print("", hand_over(bench.results), *(f"failed: {failure}" for failure in bench.failures), "", sep="\n")
+    _page()
+    return 0
+
+
 def main() -> int:
     """Run, save, print; a full run writes the page too."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a few minutes, one run of each; the page stays as it is")
     parser.add_argument("--page", action="store_true", help="measure nothing: write the page from the saved results")
+    parser.add_argument("--hand-over", action="store_true", help="measure that part anew; the other results stay")
     options = parser.parse_args()
+    if options.hand_over:
+        return _hand_over_alone()
     if options.page:
-        write(Results.load(RESULTS / "results.csv"), json.loads((RESULTS / "machine.json").read_text()))
+        _page()
         return 0
     found = machine()
     missing = set(STACKS) - {stack.name for stack in Bench(QUICK).stacks}
@@ -174,6 +222,7 @@ def main() -> int:
     bench.results.save(folder / "results.csv")
     (folder / "machine.json").write_text(json.dumps(found, indent=2) + "\n")
     print("", table(bench.results), "", ratios(bench.results), "", spent(bench.results), "", sep="\n")
+    print(hand_over(bench.results), "", sep="\n")
     for failure in bench.failures:
         print(f"failed: {failure}")
     if not options.quick:

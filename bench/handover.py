@@ -1,66 +1,62 @@
 """The hand-over between BGP and the route table on the Azure twin: packets lost at 1,000 a second, by what happens.
 
-``python -m bench.handover`` inside ``lab/sandbox`` prints a table in Markdown. The bound of a row is what the design
-allows: nothing where it is planned; where an instance dies or falls silent, the time until that shows (hold time),
+The bound of a row is what the design allows: nothing where it is planned or where the table carries already; else the
+time until a loss shows (at once where the kernel or BIRD closes the connection, the hold time where nothing is heard),
 ``fallback.after`` and the time of one write.
 """
 
 from __future__ import annotations
 
 import shutil
-import sys
-import time
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import monotonic
+from typing import Final
 
-from lab.azure import AzureLab
-from lab.netns import Network, wait_for
-from lab.topology import Node, StatusError, short_folder
-from lab.traffic import Traffic
+from lab.azure import INSTANCES, AzureLab
+from lab.hand_over import on_the_table, settled_on_bgp, traffic, until
+from lab.netns import Network
+from lab.topology import short_folder
 
-RATE = 1000
-HOLD = 6
-PAIRS = (("pod-a1", "pod-b1"), ("pod-b1", "pod-c1"), ("pod-c1", "pod-a2"))
+RATE: Final = 1000  # packets a second in each of three streams
+HOLD: Final = 6  # seconds: `bgp.hold_time`
+AFTER: Final = 1  # seconds: `fallback.after`
+WRITE: Final = 1  # seconds that a write to the twin's route table may take, with the answer
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One disaster. ``bound``: seconds of silence that it may cost."""
+    """One disaster. ``bound``: seconds of silence that it may cost; ``quick``: part of a quick run."""
 
     what: str
     bound: float
     do: Callable[[AzureLab], None]
     mode: str = "standby"
+    quick: bool = False
 
 
-def _on_bgp(node: Node) -> bool:
-    try:
-        status = node.status()
-    except StatusError:
-        return False
-    return bool(status["ready"] and status["fallback"]["state"] == "bgp" and not status["fallback"]["routes"])
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Packets sent and lost, the longest ``silence`` and how long it all ``took``, in seconds."""
+
+    sent: int
+    lost: int
+    silence: float
+    took: float
 
 
-def _settled(lab: AzureLab) -> None:
-    wait_for("every node is on BGP", lambda: all(map(_on_bgp, lab.nodes.values())), 90, 0.1)
-
-
-def _in_table(lab: AzureLab) -> None:
-    wait_for("every block is in the table", lambda: lab.twin.table() == lab.blocks(), 90, 0.1)
-
-
-def _instances(lab: AzureLab, state: str) -> None:
-    for number in (0, 1):
+def _order(lab: AzureLab, state: str, *numbers: int) -> None:
+    for number in numbers:
         lab.twin.twin("POST", f"instances/{number}", {"state": state})
 
 
 def _drain(lab: AzureLab) -> None:
-    node = lab.nodes["node-b"]
     for word in ("drain", "undrain"):
-        done = node.ask(word, timeout=120)
+        done = lab.nodes["node-b"].ask(word, timeout=120)
         if done.returncode:
             raise RuntimeError(done.stdout + done.stderr)
-    _settled(lab)
+    settled_on_bgp(lab)
 
 
 def _speaker(lab: AzureLab) -> None:
@@ -70,84 +66,65 @@ def _speaker(lab: AzureLab) -> None:
     node.speaker.terminate()
     node.speaker.wait(60)
     node.start_speaker()
-    _settled(lab)
+    settled_on_bgp(lab)
 
 
-def _one_and_back(lab: AzureLab) -> None:
-    lab.twin.twin("POST", "instances/1", {"state": "down"})
-    _in_table(lab)
-    lab.twin.twin("POST", "instances/1", {"state": "up"})
-    _settled(lab)
+def _away(state: str, *numbers: int) -> Callable[[AzureLab], None]:
+    """These instances go, the table takes over, they come back and BGP takes over again."""
 
-
-def _both(state: str) -> Callable[[AzureLab], None]:
     def do(lab: AzureLab) -> None:
-        _instances(lab, state)
-        _in_table(lab)
-        _instances(lab, "up")
-        _settled(lab)
+        _order(lab, state, *numbers)
+        on_the_table(lab)
+        _order(lab, "up", *numbers)
+        settled_on_bgp(lab)
 
     return do
 
 
-def _both_always(state: str) -> Callable[[AzureLab], None]:
+def _gone(state: str, *numbers: int) -> Callable[[AzureLab], None]:
+    """These instances go, and nothing follows from it."""
+
     def do(lab: AzureLab) -> None:
-        _instances(lab, state)
-
-        def gone() -> bool:
-            peers = [peer for node in lab.nodes.values() for peer in node.status()["peers"]]
-            return all(peer["state"] != "established" for peer in peers)
-
-        wait_for("no peer is left", gone, 90, 0.1)
+        _order(lab, state, *numbers)
+        until(lab, "no peer is left", lambda _, s: all(p["state"] != "established" for p in s["peers"]))
 
     return do
 
 
-ROWS = (
+BOTH: Final = tuple(range(len(INSTANCES)))
+ROWS: Final = (
     Row("planned: drain and undrain", 0.0, _drain),
     Row("planned: the speaker is replaced", 0.0, _speaker),
-    Row("one instance stops and comes back", 0.0, _one_and_back),
-    Row("both instances stop", 2.0, _both("down")),
-    Row("both instances fall silent", HOLD + 2.0, _both("silent")),
-    Row("both instances stop, `fallback.mode: always`", 0.0, _both_always("down"), "always"),
-    Row("both instances fall silent, `fallback.mode: always`", 0.0, _both_always("silent"), "always"),
+    Row("one instance stops and comes back", 0.0, _away("down", 1)),
+    Row("both instances stop", AFTER + WRITE, _away("down", *BOTH)),
+    Row("both instances are killed", AFTER + WRITE, _away("killed", *BOTH), quick=True),
+    Row("both instances fall silent", HOLD + AFTER + WRITE, _away("silent", *BOTH)),
+    Row("both instances stop, `fallback.mode: always`", 0.0, _gone("down", *BOTH), "always"),
+    Row("both instances are killed, `fallback.mode: always`", 0.0, _gone("killed", *BOTH), "always", quick=True),
+    Row("both instances fall silent, `fallback.mode: always`", 0.0, _gone("silent", *BOTH), "always"),
 )
 
 
-def measure(row: Row) -> str:
-    """A line of the table."""
+def measure(row: Row) -> Measured:
+    """In a lab of its own; raises :class:`RuntimeError` or :class:`lab.netns.ExpiredError`."""
     network = Network()
     folder = short_folder(network.tag)
-    fallback = {"mode": row.mode, "after": "1s", "revert_after": "2s"}
+    fallback = {"mode": row.mode, "after": f"{AFTER}s", "revert_after": "2s"}
     try:
         with network, AzureLab(network, folder, port=9480, fallback=fallback, bgp={"hold_time": f"{HOLD}s"}) as lab:
             lab.start()
-            (_settled if row.mode == "standby" else _in_table)(lab)
-            pods = lab.pods()
-            traffic = Traffic(RATE)
-            for source, target in PAIRS:
-                traffic.stream(f"{source} to {target}", pods[source][0], *pods[target])
-            with traffic:
-                start = time.monotonic()
+            (settled_on_bgp if row.mode == "standby" else on_the_table)(lab)
+            until(lab, "both peers", lambda _, s: [p["state"] for p in s["peers"]] == ["established"] * 2)
+            with traffic(lab, RATE) as flow:
+                start = monotonic()
                 row.do(lab)
-                traffic.run_for(1.0)
-                took = time.monotonic() - start
-                counts = traffic.finish()
-            lost, sent = sum(len(c.lost) for c in counts), sum(c.sent for c in counts)
-            silence = max(c.silence for c in counts) if lost else 0.0
-            return f"| {row.what} | {lost:,} of {sent:,} | {silence:.1f} | {row.bound:g} | {took:.0f} |"
+                flow.run_for(1.0)
+                took = monotonic() - start
+                counts = flow.finish()
+    except (AssertionError, subprocess.SubprocessError) as error:
+        raise RuntimeError(str(error)) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def main() -> int:
-    """Measure every row, or those whose text holds the first argument."""
-    print("| what happens | packets lost | longest silence, s | bound, s | whole story, s |\n|---|---|---|---|---|")
-    for row in ROWS:
-        if len(sys.argv) < 2 or sys.argv[1] in row.what:
-            print(measure(row), flush=True)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    lost = sum(len(each.lost) for each in counts)
+    silence = max(each.silence for each in counts) if lost else 0.0
+    return Measured(sum(each.sent for each in counts), lost, silence, took)

@@ -11,6 +11,8 @@ from bench.results import Results, percentile
 
 PAGE: Final = Path(__file__).resolve().parent.parent / "docs/explanation/performance.md"
 FIGURES: Final = PAGE.parent / "performance"
+#: How the names of the hand-over's measures begin.
+HAND_OVER: Final = "hand-over"
 STACKS: Final = ("bgp-agent", "BIRD", "FRR", "ExaBGP alone")
 
 #: measure, size -> (words, scale, unit, target in words)
@@ -85,6 +87,20 @@ def spent(results: Results) -> str:
     return "\n".join(lines)
 
 
+def hand_over(results: Results) -> str:
+    """What each disaster cost beside its bound; the rows have the disaster where others have the program."""
+    lines = [
+        "| what happens | packets lost | longest silence, s | bound, s | whole story, s |",
+        "|---|---|---|---|---|",
+    ]
+    for what in results.stacks(f"{HAND_OVER} sent"):
+        sent, lost, silence, bound, took = (
+            results.values(f"{HAND_OVER} {each}", what)[0] for each in ("sent", "lost", "silence", "bound", "took")
+        )
+        lines.append(f"| {what} | {lost:,.0f} of {sent:,.0f} | {silence:.1f} | {bound:g} | {took:.0f} |")
+    return "\n".join(lines)
+
+
 def facts(machine: Mapping[str, str]) -> str:
     """The machine in one sentence."""
     return "; ".join(f"{what}: {value}" for what, value in machine.items()) + "."
@@ -134,7 +150,10 @@ def write(results: Results, machine: Mapping[str, str]) -> None:
         if svg is not None:
             (FIGURES / name).write_text(svg)
     text = PAGE.read_text()
-    parts = {"table": table(results), "ratios": ratios(results), "spent": spent(results), "machine": facts(machine)}
+    parts = {
+        "table": table(results), "ratios": ratios(results), "spent": spent(results), "hand-over": hand_over(results),
+        "machine": facts(machine),
+    }  # fmt: skip
     for name, made in parts.items():
         text = _between(text, name, made)
     PAGE.write_text(text)

@@ -68,6 +68,10 @@ class Results:
         """One more value."""
         self.rows.append(Result(measure, stack, size, run, value, unit))
 
+    def without(self, part: str) -> Self:
+        """All but the measures whose name begins so."""
+        return type(self)(row for row in self.rows if not row.measure.startswith(part))
+
     def values(self, measure: str, stack: str, size: int = 0) -> list[float]:
         """All values of one measure."""
         return [row.value for row in self.rows if (row.measure, row.stack, row.size) == (measure, stack, size)]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import page
+from bench import handover, page
 from bench.figures import around, chart
 from bench.results import Results, percentile
 
@@ -49,8 +49,25 @@ def test_what_was_not_measured_is_a_dash_and_no_number() -> None:
 def test_the_page_is_made_from_the_saved_results() -> None:
     results = Results.load(Path(page.PAGE).parents[2] / "bench/results/results.csv")
     text = page.PAGE.read_text()
-    for part in (page.table(results), page.ratios(results), page.spent(results)):
+    for part in (page.table(results), page.ratios(results), page.spent(results), page.hand_over(results)):
         assert part in text, "run `python -m bench --page`"
+
+
+def test_a_disaster_is_shown_beside_its_bound_and_one_part_can_be_measured_anew() -> None:
+    results = Results()
+    results.add("learn", "BIRD", 1.0, "s")
+    for name, value in (("sent", 3000), ("lost", 1200), ("silence", 1.25), ("bound", 2.0), ("took", 8.4)):
+        results.add(f"hand-over {name}", "both die", value, "")
+    assert page.hand_over(results).splitlines()[-1] == "| both die | 1,200 of 3,000 | 1.2 | 2 | 8 |"
+    assert [row.measure for row in results.without("hand-over").rows] == ["learn"]
+
+
+def test_every_disaster_of_the_hand_over_is_on_the_page() -> None:
+    results = Results.load(Path(page.PAGE).parents[2] / "bench/results/results.csv")
+    assert results.stacks("hand-over sent") == [row.what for row in handover.ROWS]
+    for row in handover.ROWS:
+        assert results.values("hand-over bound", row.what) == [row.bound]
+        assert results.values("hand-over silence", row.what)[0] <= row.bound
 
 
 def test_a_figure_is_well_formed_and_has_every_line() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from lab.azure import TABLE
+from lab.hand_over import Says, until
 from lab.netns import wait_for
 from lab.topology import NodePlan
 from tests.azure.story.conftest import Build
-from tests.azure.story.steps import Says, until
 
 pytestmark = [pytest.mark.netns, pytest.mark.xdist_group("azure-twin"), pytest.mark.timeout(180)]
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from lab.azure import AzureLab
+from lab.hand_over import Says, lost, on_the_table, settled_on_bgp, traffic, until
 from lab.netns import wait_for
 from tests.azure.story.conftest import Build
-from tests.azure.story.steps import Says, lost, on_the_table, settled_on_bgp, traffic, until
 
 pytestmark = [pytest.mark.netns, pytest.mark.xdist_group("azure-twin"), pytest.mark.timeout(180)]
 

@@ -7,8 +7,8 @@ import signal
 import pytest
 
 from lab.azure import TABLE
+from lab.hand_over import lost, settled_on_bgp, traffic
 from tests.azure.story.conftest import Build
-from tests.azure.story.steps import lost, settled_on_bgp, traffic
 
 pytestmark = [pytest.mark.netns, pytest.mark.xdist_group("azure-twin"), pytest.mark.timeout(180)]
 

@@ -1,4 +1,4 @@
-"""What the stories on the Azure lab have in common: waiting for what a node says, and counting packets."""
+"""The Azure lab under a hand-over: waiting for what its nodes say, and counting packets from pod to pod."""
 
 from __future__ import annotations
 
