@@ -31,13 +31,12 @@ from bgp_agent.control import client
 from bgp_agent.control.server import ControlServer
 from bgp_agent.core.fib import Fib
 from bgp_agent.core.nexthop import NextHops
-from bgp_agent.core.peers import established
 from bgp_agent.core.prefix import Family, Prefix, family_of, host, parse_address, prefix_text
 from bgp_agent.core.reports import Verified
 from bgp_agent.core.router import Actions, Change, Router
 from bgp_agent.core.values import Announcement, Blocks, SpeakerEvent
 from bgp_agent.crash import on_fault
-from bgp_agent.draining import MARK, Control
+from bgp_agent.draining import MARK, Control, left
 from bgp_agent.home import Home
 from bgp_agent.kernel import Changed, Kernel
 from bgp_agent.lock import Lock, locked
@@ -101,7 +100,7 @@ class Agent:
             self.moving = Moving(config, self.router, self.prober.probe, self._settle, self._on_azure)
         self.speaker = Speaker(
             self.state_dir / "speaker.sock", self._on_speaker, spawn=spawn, peer_log=exabgp_said,
-            maintenance=self.moving.before_the_speaker_stops if self.moving is not None else None,
+            maintenance=self._before_the_speaker_stops,
         )  # fmt: skip
         self._control = ControlServer(self.state_dir / "agent.sock", Control(self, self.state_dir))
         self.home = Home(lock, self._control, self._remember_drain)
@@ -418,7 +417,7 @@ class Agent:
     def drain(self, *, on: bool) -> None:
         """Take back every announcement, or offer them again."""
         log.warning("drained" if on else "no longer drained")
-        self.router.own.drain(on=on)
+        self.router.own.drain(on=on, now=time.monotonic())
         self._settle()
 
     def _remember_drain(self) -> None:
@@ -438,9 +437,21 @@ class Agent:
         if self.moving is not None:
             self.moving.back(DRAIN)
 
-    def unacknowledged(self) -> list[str]:
-        """The established peers that still hold a block of ours."""
-        return [peer.address for peer in established(self.router.peers.values()) if peer.announced]
+    def drained(self) -> bool:
+        """Was a drain asked for, and not taken back."""
+        return self.router.own.drained
+
+    def leave_waits_for(self) -> str | None:
+        """What a drain still waits for; None when nothing is announced any more."""
+        return self.router.own.leave_waits_for()
+
+    async def _before_the_speaker_stops(self, seconds: float) -> None:
+        """The traffic to the route table, then notice to the peers that lose the blocks with their sessions."""
+        if self.moving is not None:
+            await self.moving.before_the_speaker_stops(seconds)
+        self.router.own.end_sessions(time.monotonic())
+        self._settle()
+        await left(self.router.own.notice_waits_for, lambda _: None)
 
     async def stop_speaker(self) -> str | None:
         """End the speaker; None when it ended, else why not."""

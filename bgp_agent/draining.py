@@ -32,8 +32,11 @@ class Drainable(Protocol):
     def moved_back(self) -> None:
         """What was moved for a drain need not stay."""
 
-    def unacknowledged(self) -> list[str]:
-        """The established peers that still hold a block of ours."""
+    def drained(self) -> bool:
+        """Was a drain asked for, and not taken back."""
+
+    def leave_waits_for(self) -> str | None:
+        """What a drain still waits for, in words; None when nothing is announced any more."""
 
     def stop(self) -> None:
         """End soon."""
@@ -50,7 +53,10 @@ class Control:
         self._mark = state_dir / MARK
 
     async def drain(self, *, force: bool, progress: Callable[[str], None]) -> Outcome:
-        """Withdraw everything and wait for the peers' acknowledgements. Cancelled when its time is up."""
+        """Give the peers notice, withdraw everything and wait for their acknowledgements.
+
+        Cancelled when its time is up; the drain itself goes on.
+        """
         refusal = None if force else await self._hand_over(progress)
         if refusal is not None:
             return Outcome(
@@ -69,13 +75,9 @@ class Control:
             )
         self._agent.drain(on=True)
         self._agent.moved_back()  # a drained node asks for it by itself
-        said = ""
-        while waiting := self._agent.unacknowledged():
-            words = f"waiting for {' and '.join(waiting)} to acknowledge the withdrawal"
-            if words != said:
-                progress(words)
-                said = words
-            await asyncio.sleep(_LOOK)
+        await left(self._agent.leave_waits_for, progress)
+        if not self._agent.drained():
+            return Outcome(good=False, reason="the drain was taken back meanwhile, by `bgp-agent undrain`")
         return Outcome(good=True, reason="drained: nothing is announced any more; `bgp-agent undrain` takes it back")
 
     async def _hand_over(self, progress: Callable[[str], None]) -> str | None:
@@ -108,3 +110,13 @@ class Control:
         self._agent.stop()
         rest = "the speaker ended too" if everything else "sessions, routes and announcements stay"
         return Outcome(good=True, reason=f"the agent ends; {rest}")
+
+
+async def left(waits_for: Callable[[], str | None], progress: Callable[[str], None]) -> None:
+    """Until there is nothing to wait for; each news once."""
+    said = ""
+    while (words := waits_for()) is not None:
+        if words != said:
+            progress(words)
+            said = words
+        await asyncio.sleep(_LOOK)

@@ -120,7 +120,8 @@ class Reports:
             parts.append(f"the speaker is not attached: {self._speaker.reason}")
         if self._home.problem is not None:
             parts.append(self._home.problem)
-        parts.append(mode.removeprefix("drained; ") if unready.startswith("drained") else mode)
+        drained = unready.partition(":")[0] + "; "  # the mode begins with that word too
+        parts.append(mode if ready else mode.removeprefix(drained))
         return "; ".join(parts)
 
     def _warnings(self) -> tuple[str, ...]:

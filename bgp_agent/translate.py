@@ -22,6 +22,7 @@ def settings(config: Config) -> Settings:
         allow_own_as=config.bgp.allow_own_as,
         stale_time=config.bgp.stale_time,
         graceful_restart=config.bgp.graceful_restart,
+        graceful_shutdown=config.bgp.graceful_shutdown,
         max_paths=config.kernel.max_paths,
         min_peers=None if wanted == "all" else wanted,
         blackhole=config.kernel.blackhole,

@@ -25,6 +25,7 @@ DOCS: Final = Path(__file__).resolve().parent
 #: The tables that are drawn: the marker's name -> module and table.
 MACHINES: Final = {
     "own block": ("bgp_agent.core.blocks", "TRANSITIONS"),
+    "drain": ("bgp_agent.core.notice", "TRANSITIONS"),
     "peer": ("bgp_agent.core.peers", "TRANSITIONS"),
     "what the agent knows of ExaBGP": ("bgp_agent.speaker.session", "TRANSITIONS"),
     "an ExaBGP process": ("bgp_agent.speaker.supervision", "TRANSITIONS"),

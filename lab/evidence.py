@@ -25,6 +25,8 @@ UPDATE: Final = 2  # RFC 4271 section 4.1
 #: What ``ip monitor`` prints late of a namespace that is being made: its links' other ends, and their multicast.
 _NO_EVENTS: Final = ("Error: Peer netns reference is invalid.", "multicast ff00::/8")
 AFI_IPV6: Final = 2
+COMMUNITIES: Final = 8  # RFC 1997
+EXTENDED_LENGTH: Final = 0x10  # RFC 4271 section 4.3: the attribute's length has two bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class Told:
 
     announced: tuple[str, ...]
     withdrawn: tuple[str, ...]
+    communities: tuple[str, ...] = ()
 
 
 def read_mrt(data: bytes) -> Iterator[Message]:
@@ -74,7 +77,21 @@ def read_update(body: bytes) -> Told:
     return Told(
         announced=tuple(_prefixes(body[4 + withdrawn + attributes :])),
         withdrawn=tuple(_prefixes(body[2 : 2 + withdrawn])),
+        communities=tuple(_communities(body[4 + withdrawn : 4 + withdrawn + attributes])),
     )
+
+
+def _communities(attributes: bytes) -> Iterator[str]:
+    """Each attribute is its flags, its type, and its value behind its length."""
+    position = 0
+    while position < len(attributes):
+        flags, kind = attributes[position : position + 2]
+        size = 2 if flags & EXTENDED_LENGTH else 1
+        value = position + 2 + size
+        end = value + int.from_bytes(attributes[position + 2 : value])
+        if kind == COMMUNITIES:
+            yield from (f"{a}:{b}" for a, b in struct.iter_unpack("!HH", attributes[value:end]))
+        position = end
 
 
 def _prefixes(data: bytes) -> Iterator[str]:

@@ -199,8 +199,9 @@ COMMANDS: Final = (
     ),
     Command(
         "drain", "bgp_agent.cli.control:drain", "move the traffic away from BGP",
-        "Hand the blocks to the user-defined route, wait until it is in effect, then withdraw on every peer. Learned "
-        "routes stay. It survives restarts until undrain. Without a user-defined route it would cut the pods and is "
+        "Hand the blocks to the user-defined route, wait until it is in effect, tell every peer that they are about to "
+        "go (GRACEFUL_SHUTDOWN, RFC 8326), and withdraw them after bgp.graceful_shutdown. Learned routes stay. It "
+        "survives restarts until undrain. Without a user-defined route it would cut the pods and is "
         "refused, unless --force. Exit code 0 when every established peer has acknowledged.",
         (("bgp-agent drain", "before maintenance"),
          ("bgp-agent drain --force --timeout 60s", "withdraw whatever follows")),

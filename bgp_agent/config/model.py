@@ -136,6 +136,11 @@ class Bgp(Section):
     graceful_restart: Annotated[Duration, Field(le=4095)] = Field(
         120.0, description="Restart time that is announced (RFC 4724), whole seconds up to 4095s. 0 turns it off."
     )
+    graceful_shutdown: Annotated[Duration, Field(le=120)] = Field(
+        2.0,
+        description="How long a block is announced with GRACEFUL_SHUTDOWN (RFC 8326) before a drain withdraws it, "
+        "up to 120s. 0 withdraws at once.",
+    )
     stale_time: Duration = Field(120.0, description="How long a lost session's paths stay. 0 drops them at once.")
     hold_time: Annotated[Duration, Field(le=65535)] = Field(
         30.0, description="Hold time that is proposed (RFC 4271 section 4.2): whole seconds, 0 (never) or from 3s."

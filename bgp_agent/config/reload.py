@@ -16,6 +16,7 @@ LIVE: Final[Mapping[str, str]] = {
     "pools": "learned routes and own blocks are judged again",
     "blocks.path": "the new file is watched",
     "bgp.graceful_restart": "every session starts again, one after the other",
+    "bgp.graceful_shutdown": "drains that begin from now on",
     "bgp.stale_time": "paths that become stale from now on",
     "bgp.hold_time": "every session starts again, one after the other",
     "bgp.allow_own_as": "learned routes are judged again",

@@ -93,6 +93,7 @@ bgp:
   asn: 64512                    # this node's AS number
   # router_id: 10.42.1.4        # an IPv4 address; default: node.address
   # graceful_restart: 120s      # 0 turns it off
+  # graceful_shutdown: 2s       # a drain's notice to peers, so that they move to other paths first; 0: none
   # stale_time: 120s            # how long a lost session's routes stay; 0 drops them at once
   # hold_time: 30s
   # allow_own_as: 1             # nodes that share one AS number see it in each other's paths

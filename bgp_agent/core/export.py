@@ -6,21 +6,25 @@ does) ends the session of a neighbour that announces too much, so what is above 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bgp_agent.core.prefix import Address, Family, Prefix, family_of
 from bgp_agent.core.settings import PeerSettings
-from bgp_agent.core.values import Announcement
+from bgp_agent.core.values import GRACEFUL_SHUTDOWN, Announcement
 
 
 @dataclass(slots=True)
 class Export:
-    """The wanted announcements of one peer. ``over``: what had to be left out, in the order in which it came."""
+    """The wanted announcements of one peer. ``over``: what had to be left out, in the order in which it came.
+
+    ``leaving``: all of it is about to be withdrawn, and says so (RFC 8326); nothing new is announced any more.
+    """
 
     settings: PeerSettings
     next_hops: dict[Family, Address] = field(default_factory=dict)  # for the families that are not the session's
     wanted: dict[Prefix, Announcement] = field(default_factory=dict)
     over: dict[Prefix, None] = field(default_factory=dict)
+    leaving: bool = False
     changes: dict[Prefix, Announcement | None] = field(default_factory=dict)
 
     def reconfigure(self, settings: PeerSettings, next_hops: dict[Family, Address]) -> None:
@@ -40,6 +44,8 @@ class Export:
         """The block may be announced: within the limit it is."""
         announcement = self._announcement(prefix)
         if announcement is None or self.wanted.get(prefix) == announcement:
+            return
+        if self.leaving and prefix not in self.wanted:
             return
         limit = self.settings.announce_limit
         if prefix not in self.wanted and limit is not None and len(self.wanted) >= limit:
@@ -64,6 +70,8 @@ class Export:
 
     def _announcement(self, prefix: Prefix) -> Announcement | None:
         given = self.settings.attributes
+        if self.leaving and not given.leaving:
+            given = replace(given, communities=(*given.communities, GRACEFUL_SHUTDOWN))
         family = family_of(prefix)
         if family not in self.settings.families:
             return None
@@ -72,7 +80,7 @@ class Export:
         next_hop = self.next_hops.get(family)
         if next_hop is None:
             return None
-        return Announcement(next_hop, given.med, given.communities, given.prepend)
+        return replace(given, next_hop=next_hop)
 
     def why_not(self, prefix: Prefix) -> str | None:
         """Why this peer is not told of an offered block; None when it is."""

@@ -1,7 +1,7 @@
 """The node's own blocks, led from "the source names it" to "the network has forgotten it".
 
 :mod:`bgp_agent.core.blocks` says what may follow on what; here the facts are looked at that make it follow: forwarding,
-the blackhole in the kernel, the peers' acknowledgements, a drain.
+the blackhole in the kernel, the peers' acknowledgements, a drain (:mod:`bgp_agent.core.notice`), a speaker that stops.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from bgp_agent.core.blocks import LET_GO, OwnBlockTable, Phase
 from bgp_agent.core.export import Export
+from bgp_agent.core.notice import TRANSITIONS, Drain, Notice
 from bgp_agent.core.peers import Peer, established
 from bgp_agent.core.prefix import Family, Prefix, family_of
 from bgp_agent.core.settings import Settings
@@ -29,7 +30,9 @@ class Own:
         self.table = OwnBlockTable()
         self.exports: dict[str, Export] = {}
         self.forwarding: dict[Family, bool] = dict.fromkeys(Family, True)
-        self.drained = False
+        self.draining = Drain.OFF
+        self.notice: Notice | None = None  # peers are being told that blocks are about to go
+        self.ending: set[str] = set()  # peers that lose the blocks when the speaker stops
         self._peers = peers
         self._state = state
 
@@ -45,17 +48,96 @@ class Own:
             if export is not None:
                 export.reconfigure(peer, next_hops)
                 continue
-            export = self.exports[address] = Export(peer, next_hops)
+            export = self.exports[address] = Export(peer, next_hops, leaving=self.draining is Drain.LEAVING)
             for prefix in self.table.in_phase(Phase.OFFERED):
                 if self._offered(prefix):
                     export.offer(prefix)
         self.table.dirty.update(self.table.blocks)
 
-    def drain(self, *, on: bool) -> None:
-        """Take back every announcement, or offer them again; blackholes stay."""
-        self.drained = on
+    # --- taking leave ------------------------------------------------------------------------------------------------
+    @property
+    def drained(self) -> bool:
+        """Was a drain asked for, and not taken back."""
+        return self.draining is not Drain.OFF
+
+    def drain(self, *, on: bool, now: float | None = None) -> None:
+        """Take back every announcement, or offer them again; blackholes stay.
+
+        ``now``: peers are given notice first. None: at once, as for a drain that is remembered from an earlier run.
+        """
+        if not on:
+            self._drain("undrain")
+            self.notice = None
+        elif self.draining is Drain.OFF:
+            told = now is not None and self._give_notice(established(self._peers.values()), now)
+            self._drain("drain" if told else "drain, nobody to tell")
+
+    def end_sessions(self, now: float) -> None:
+        """The speaker is about to stop: peers that do not keep the blocks over that (RFC 4724) are given notice."""
+        losing = [p for p in established(self._peers.values()) if p.session and not p.session.graceful_restart]
+        if self._give_notice(losing, now):
+            self.ending = {peer.address for peer in losing}
+            self._mark()
+
+    def ended(self, peer: str) -> None:
+        """The session is lost: what the next one is told does not leave with this one."""
+        self.ending.discard(peer)
+        self._mark()
+
+    def _give_notice(self, peers: Iterable[Peer], now: float) -> bool:
+        if self.settings.graceful_shutdown and any(peer.announced for peer in peers) and self.notice is None:
+            self.notice = Notice.give(self.settings.graceful_shutdown, now)
+        return self.notice is not None
+
+    def _drain(self, event: str) -> None:
+        self.draining = TRANSITIONS.get((self.draining, event), self.draining)
+        self._mark()
+
+    def _mark(self) -> None:
+        for address, export in self.exports.items():
+            export.leaving = self.draining is Drain.LEAVING or address in self.ending
         self.table.dirty.update(self.table.blocks)
 
+    def look(self, now: float) -> None:
+        """Have all that are given notice acknowledged it."""
+        if self.notice is not None and not self._deaf():
+            self.notice.heard(now)
+
+    def _deaf(self) -> list[str]:
+        """The peers that have not acknowledged GRACEFUL_SHUTDOWN for all that they hold."""
+        leaving = {address for address, export in self.exports.items() if export.leaving}
+        return [p.address for p in established(self._peers.values()) if p.address in leaving and not p.told_to_leave]
+
+    def next_timer(self) -> float | None:
+        """The earliest moment at which :meth:`handle_timer` has something to do."""
+        notice = self.notice.until if self.notice is not None else None
+        return min((t for t in (notice, self.table.next_timer()) if t is not None), default=None)
+
+    def handle_timer(self, now: float) -> None:
+        """Let time pass."""
+        self.table.handle_timer(now)
+        if self.notice is not None and now >= self.notice.until:
+            self.notice = None
+            self._drain("notice is over")
+
+    def notice_waits_for(self) -> str | None:
+        """What the notice to the peers still waits for, in words; None when it is over, or none was given."""
+        if self.notice is None:
+            return None
+        if self.notice.told:
+            return f"peers have {self.notice.grace:g} s to move to other paths (GRACEFUL_SHUTDOWN)"
+        return f"waiting for {' and '.join(self._deaf())} to acknowledge GRACEFUL_SHUTDOWN"
+
+    def leave_waits_for(self) -> str | None:
+        """What a drain still waits for, in words; None when it is done, or was taken back."""
+        if self.notice is not None:
+            return self.notice_waits_for()
+        holders = [peer.address for peer in established(self._peers.values()) if peer.announced]
+        if self.draining is Drain.DRAINED and holders:
+            return f"waiting for {' and '.join(holders)} to acknowledge the withdrawal"
+        return None
+
+    # --- facts -------------------------------------------------------------------------------------------------------
     def forward(self, forwarding: Mapping[Family, bool]) -> None:
         """The sysctls of forwarding, by family."""
         self.forwarding.update(forwarding)
@@ -75,11 +157,12 @@ class Own:
             self.table.gate_open(prefix, now)
         offered, holders = self._offered(prefix), self.holders(prefix)
         for address, export in self.exports.items():
-            if offered:
+            kept = not offered and address in holders and self._replacing(prefix, address)
+            if offered or (kept and export.leaving):
                 export.offer(prefix)
-            elif address not in holders or not self._replacing(prefix, address):
+            elif not kept:
                 export.withdraw(prefix)
-                if self.drained and address in holders:  # perhaps an earlier run announced it
+                if self.draining is Drain.DRAINED and address in holders:  # perhaps an earlier run announced it
                     export.changes[prefix] = None
         if block.phase is Phase.WITHDRAWING and not holders:
             kept = any(prefix in peer.unreleased for peer in self._peers.values())
@@ -90,7 +173,7 @@ class Own:
 
     def _replacing(self, prefix: Prefix, address: str) -> bool:
         """Must a peer keep a block that is no longer wanted until it has the addresses that take its place."""
-        if self.drained or self.table.blocks[prefix].phase is not Phase.WITHDRAWING:
+        if self.draining is Drain.DRAINED or self.table.blocks[prefix].phase is not Phase.WITHDRAWING:
             return False
         peer, export = self._peers[address], self.exports[address]
         for heir in self.table.heirs(prefix):
@@ -98,13 +181,13 @@ class Own:
             if phase is Phase.GATED and self.forwarding[family_of(heir)]:
                 return True  # its blackhole is being written
             unanswered = heir not in peer.announced and heir not in peer.refused
-            if phase is Phase.OFFERED and heir in export.wanted and unanswered:
+            if phase is Phase.OFFERED and (heir in export.wanted or export.leaving) and unanswered:
                 return True
         return False
 
     def _offered(self, prefix: Prefix) -> bool:
         phase = self.table.blocks[prefix].phase
-        return phase is Phase.OFFERED and not self.drained and not self.table.unread(prefix)
+        return phase is Phase.OFFERED and self.draining is not Drain.DRAINED and not self.table.unread(prefix)
 
     def holders(self, prefix: Prefix) -> list[str]:
         """The established peers that have acknowledged the block."""
@@ -130,7 +213,10 @@ class Own:
         holders = self.holders(prefix)
         if block.phase is Phase.WITHDRAWING:
             return BlockState.WITHHELD, f"no longer wanted; still acknowledged by {' and '.join(holders) or 'nobody'}"
-        if self.drained:
+        if self.draining is Drain.LEAVING:
+            state = BlockState.ANNOUNCED if holders else BlockState.WITHHELD
+            return state, "draining: peers are told that it goes (GRACEFUL_SHUTDOWN), then it is withdrawn"
+        if self.draining is Drain.DRAINED:
             rest = f"; still acknowledged by {' and '.join(holders)}" if holders else ""
             return BlockState.WITHHELD, f"drained: announced again after `bgp-agent undrain`{rest}"
         if holders:

@@ -42,6 +42,7 @@ class Peer:
     session: SessionUp | None = None
     heard: bool = False  # has the speaker told how its session is
     audited: bool = False  # what its ExaBGP holds of an earlier run is known
+    leaving: set[Prefix] = field(default_factory=set)  # acknowledged with GRACEFUL_SHUTDOWN (RFC 8326)
     unreleased: set[Prefix] = field(default_factory=set)  # announced when the session was lost: it may keep them
 
     @property
@@ -83,6 +84,9 @@ class Peer:
         """Keep what was acknowledged, and what ExaBGP refused."""
         self.announced.update(event.announced)
         self.announced.difference_update(event.withdrawn)
+        self.leaving.difference_update(event.withdrawn)
+        for prefix, on in event.leaving:
+            (self.leaving.add if on else self.leaving.discard)(prefix)
         for prefix in (*event.announced, *event.withdrawn):
             self.refused.pop(prefix, None)
         self.refused.update(event.refused)
@@ -92,12 +96,18 @@ class Peer:
         self.session = None
         self.unreleased |= self.announced
         self.announced.clear()
+        self.leaving.clear()
         self.refused.clear()
 
     def _go(self, event: str, reason: str, now: float) -> None:
         after = TRANSITIONS.get((self.state, event))
         if after is not None:
             self.state, self.since, self.reason = after, now, reason
+
+    @property
+    def told_to_leave(self) -> bool:
+        """Has it acknowledged GRACEFUL_SHUTDOWN for all that it holds, as far as ExaBGP takes it."""
+        return self.announced <= self.leaving | self.refused.keys()
 
     @property
     def established(self) -> bool:

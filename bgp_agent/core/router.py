@@ -185,16 +185,16 @@ class Router:
             case SessionDown():
                 peer.on_down(event, now)
                 self.rib.session_down(peer.address, event.reason, now)
-                self.own.touch(self.own.table.blocks)
+                self.own.ended(peer.address)
             case PeerProblem():
                 peer.on_problem(event, now)
                 if event.reason is not None:
                     self.rib.session_down(peer.address, event.reason, now)
-                self.own.touch(self.own.table.blocks)
+                self.own.ended(peer.address)
             case AnnouncementsChanged():
                 peer.on_announcements(event)
                 self.own.table.adopt(event.announced, announced=True, now=now)
-                self.own.touch((*event.withdrawn, *(p for p, _ in event.refused)))
+                self.own.touch((*event.withdrawn, *(p for p, _ in (*event.refused, *event.leaving))))
             case Audited():
                 peer.audited = True
             case Notified():
@@ -273,6 +273,7 @@ class Router:
         actions = Actions(changes=self._changes, restart=self.rib.take_mute(now, adopted=bool(self.adopted)))
         self._changes = []
         self._derive_blocks(actions, now)
+        self.own.look(now)
         self._derive_routes(actions, now)
         self._log_limits(actions)
         for address, export in self.own.exports.items():
@@ -393,12 +394,12 @@ class Router:
     # --- time --------------------------------------------------------------------------------------------------------
     def next_timer(self) -> float | None:
         """The earliest moment at which :meth:`handle_timer` has something to do."""
-        return min((t for t in (self.rib.next_timer(), self.own.table.next_timer()) if t is not None), default=None)
+        return min((t for t in (self.rib.next_timer(), self.own.next_timer()) if t is not None), default=None)
 
     def handle_timer(self, now: float) -> None:
         """Let time pass."""
         self.rib.handle_timer(now)
-        self.own.table.handle_timer(now)
+        self.own.handle_timer(now)
 
     # --- the log -----------------------------------------------------------------------------------------------------
     def _log_block(self, prefix: Prefix, changes: list[Change]) -> None:

@@ -1,7 +1,8 @@
 """Best paths: which of the peers' offers for a prefix forward its packets (RFC 4271 section 9.1.2.2).
 
 Candidates are compared by, in this order: is the session alive (a stale path loses to any live one), has the link to
-the next hop a carrier (the kernel would send into the void until the hold time ends the session), local preference,
+the next hop a carrier (the kernel would send into the void until the hold time ends the session), is it here to stay
+(with GRACEFUL_SHUTDOWN its local preference is the lowest, RFC 8326 section 4.1), local preference,
 length of the AS path, origin, MED among paths of one neighbouring AS, external before internal. What is still equal
 after that is used together, as ECMP, up to ``kernel.max_paths`` next hops; the lowest peer address names the best of
 them. Paths whose next hop does not resolve take no part.
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from bgp_agent.core.prefix import Address, address_text, parse_address
-from bgp_agent.core.values import Hop, Path, Unicast
+from bgp_agent.core.values import GRACEFUL_SHUTDOWN, Hop, Path, Unicast
 
 Resolve: TypeAlias = Callable[[Address], "tuple[tuple[Hop, ...], str]"]
 """A next hop to its hops, or to no hops and the reason."""
@@ -64,6 +65,10 @@ def _rank(candidate: Candidate) -> tuple[int, int, int]:
     return (-preference, len(path.as_path), path.origin)
 
 
+def _leaves(candidate: Candidate) -> bool:
+    return GRACEFUL_SHUTDOWN in candidate.path.communities
+
+
 def _peer_order(candidate: Candidate) -> tuple[int, Address]:
     address = parse_address(candidate.path.peer)
     return len(address), address
@@ -92,7 +97,7 @@ def select(candidates: Sequence[Candidate], resolve: Resolve, max_paths: int, ca
         reason = _together(welcome, lambda c: f"the next hop {_hop_text(c)}does not resolve: {resolved[c][1]}")
         return Selection(kept, (), None, f"waiting: {reason}")
     dark = [c for c in able if c.path.next_hop and not carrier(c.path.next_hop)]
-    ranks = {c: (c.stale, c in dark, *_rank(c)) for c in able}
+    ranks = {c: (c.stale, c in dark, _leaves(c), *_rank(c)) for c in able}
     first = min(ranks.values())
     equal = _lowest_med([c for c in able if ranks[c] == first])
     equal = [c for c in equal if not c.internal] or equal
@@ -124,4 +129,5 @@ def _words(used: Sequence[Candidate], cut: int, others: int) -> str:
     if used[0].stale:
         return f"kept from {peers}, whose session is lost; no live peer offers it"
     more = f"; {cut} as good above kernel.max_paths" if cut else ""
+    more += "; about to be withdrawn (GRACEFUL_SHUTDOWN), and no other path is there" if _leaves(used[0]) else ""
     return f"learned from {peers}" + (f", better than {others} other{'s' * (others > 1)}" if others else "") + more

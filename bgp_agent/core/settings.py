@@ -37,6 +37,7 @@ class Settings:
     allow_own_as: int = 1
     stale_time: float = 120.0
     graceful_restart: float = 0.0  # how long a peer may keep our routes when the session is lost (RFC 4724)
+    graceful_shutdown: float = 0.0  # how long a block is announced as leaving before it is withdrawn (RFC 8326)
     max_paths: int = 8
     min_peers: int | None = 1
     blackhole: bool = True

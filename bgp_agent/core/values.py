@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from bgp_agent.core.prefix import Address, Family, Prefix, PrefixSet
+
+#: RFC 8326: who announces this is about to withdraw it.
+GRACEFUL_SHUTDOWN: Final = "65535:0"
 
 
 # --- what a peer tells (speaker -> core) -----------------------------------------------------------------------------
@@ -109,12 +112,16 @@ class PeerProblem:
 
 @dataclass(frozen=True, slots=True)
 class AnnouncementsChanged:
-    """What ExaBGP acknowledged changed: prefix -> is it announced now. ``refused`` has a reason a prefix."""
+    """What ExaBGP acknowledged changed: prefix -> is it announced now. ``refused`` has a reason a prefix.
+
+    ``leaving``: announced prefixes for which GRACEFUL_SHUTDOWN came or went, and whether it is there now.
+    """
 
     peer: str
     announced: tuple[Prefix, ...]
     withdrawn: tuple[Prefix, ...]
     refused: tuple[tuple[Prefix, str], ...] = ()
+    leaving: tuple[tuple[Prefix, bool], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +154,11 @@ class Announcement:
     med: int | None = None
     communities: tuple[str, ...] = ()
     prepend: int = 0  # how many times the own ASN is added to the path, beyond the one BGP adds
+
+    @property
+    def leaving(self) -> bool:
+        """Does it say that it is about to be withdrawn."""
+        return GRACEFUL_SHUTDOWN in self.communities
 
 
 # --- the kernel (core <-> kernel) ------------------------------------------------------------------------------------

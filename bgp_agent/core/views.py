@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from bgp_agent.core.attraction import Attraction
 from bgp_agent.core.blocks import Phase
+from bgp_agent.core.notice import Drain
 from bgp_agent.core.peers import Peer
 from bgp_agent.core.prefix import Address, Prefix, family_of, prefix_text
 from bgp_agent.core.reports import BlockReport, KernelReport, PeerReport, RouteReport, Verified
@@ -142,6 +144,9 @@ def states(router: Router) -> dict[Prefix, RouteState]:
     return found
 
 
+_DRAINS: Final = {Drain.LEAVING: "draining", Drain.DRAINED: "drained"}
+
+
 # --- the kernel and the whole ----------------------------------------------------------------------------------------
 def kernel(router: Router, warnings: tuple[str, ...]) -> KernelReport:
     """The kernel's side. ``installed`` counts learned routes, so the host routes to peers are left out."""
@@ -164,12 +169,12 @@ def mode(router: Router, attraction: Attraction | None = None) -> tuple[str, str
     """What attracts traffic now, and why: ``bgp``, ``fallback``, ``maintenance`` or ``off``."""
     up = sum(peer.established for peer in router.peers.values())
     words = f"{up} of {len(router.peers)} peers established"
-    word = "off" if router.own.drained or not up else "bgp"
+    word = "off" if router.own.draining is Drain.DRAINED or not up else "bgp"
     if attraction is not None:
         word = attraction.mode_word(word)
         if word in {"fallback", "maintenance"} or attraction.view.problem:
             words = f"{words}; {attraction.handover.reason}"
-    return word, f"drained; {words}" if router.own.drained else words
+    return word, f"{_DRAINS[router.own.draining]}; {words}" if router.own.drained else words
 
 
 def readiness(router: Router, attraction: Attraction | None = None) -> tuple[bool, str]:
@@ -178,7 +183,7 @@ def readiness(router: Router, attraction: Attraction | None = None) -> tuple[boo
     if not own.table.synced_once:
         return False, f"the blocks are not known yet: {own.table.source.reason}"
     if own.drained:
-        return False, "drained: `bgp-agent undrain` ends it"
+        return False, f"{_DRAINS[own.draining]}: `bgp-agent undrain` ends it"
     for prefix in own.table.blocks:
         if not own.table.held(prefix):
             continue

@@ -361,18 +361,24 @@ class Session:
         families = self._families if self.peering is Peering.ESTABLISHED else frozenset()
         gained: list[Prefix] = []
         lost: list[Prefix] = []
+        leaving: list[tuple[Prefix, bool]] = []
         for prefix in prefixes:
             held = self._outgoing.held.get(prefix) if family_of(prefix) in families else None
             if held is None:
                 if self._announced.pop(prefix, None) is not None:
                     lost.append(prefix)
             else:
-                if prefix not in self._announced:
+                before = self._announced.get(prefix)
+                if before is None:
                     gained.append(prefix)
+                if held.leaving is not (before is not None and before.leaving):
+                    leaving.append((prefix, held.leaving))
                 self._announced[prefix] = held
         refused = self._outgoing.take_refusals()
-        if gained or lost or refused:
-            self._events.append(AnnouncementsChanged(self._peer, tuple(gained), tuple(lost), refused))
+        if gained or lost or refused or leaving:
+            self._events.append(
+                AnnouncementsChanged(self._peer, tuple(gained), tuple(lost), refused, tuple(leaving))
+            )  # fmt: skip
 
     def refresh(self) -> None:
         """Ask the peer for its whole table, if that was negotiated."""

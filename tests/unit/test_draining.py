@@ -20,6 +20,7 @@ class Agent:
         self.trouble = trouble
         self.unmovable: str | None = "there is no route table to hand over to"
         self.looked = asyncio.Event()
+        self.undrained = False
 
     def drain(self, *, on: bool) -> None:
         self.asked.append("drain" if on else "undrain")
@@ -35,9 +36,12 @@ class Agent:
     def moved_back(self) -> None:
         self.asked.append("move back")
 
-    def unacknowledged(self) -> list[str]:
+    def drained(self) -> bool:
+        return not self.undrained
+
+    def leave_waits_for(self) -> str | None:
         self.looked.set()
-        return list(self.holders)
+        return f"waiting for {' and '.join(self.holders)} to acknowledge the withdrawal" if self.holders else None
 
     def stop(self) -> None:
         self.asked.append("stop")
@@ -84,6 +88,16 @@ async def test_a_forced_drain_is_over_when_every_peer_has_acknowledged(tmp_path:
         "waiting for 10.42.0.4 and 10.42.0.5 to acknowledge the withdrawal",
         "waiting for 10.42.0.5 to acknowledge the withdrawal",
     ], "each news once"
+
+
+async def test_a_drain_that_is_taken_back_while_it_waits_is_not_said_to_be_done(tmp_path: Path) -> None:
+    agent = Agent()
+    agent.holders = ["10.42.0.4"]
+    task = asyncio.create_task(Control(agent, tmp_path).drain(force=True, progress=silent))
+    await looks(agent)
+    agent.undrained, agent.holders = True, []
+    outcome = await asyncio.wait_for(task, 5.0)
+    assert (outcome.good, outcome.reason) == (False, "the drain was taken back meanwhile, by `bgp-agent undrain`")
 
 
 async def test_a_drain_that_runs_out_of_time_stays_a_drain(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ bgp:
   router_id: 192.0.2.7
   graceful_restart: 90s
   stale_time: 45s
+  graceful_shutdown: 5s
   hold_time: 9s
   allow_own_as: 2
   peers:
@@ -50,6 +51,7 @@ def test_settings_of_a_full_configuration() -> None:
     assert made.pools == PrefixSet(map(parse_prefix, ("192.168.0.0/16", "fd00:1::/48")))
     assert made.refuse == PrefixSet([parse_prefix("192.168.9.0/24")])
     assert (made.stale_time, made.max_paths, made.min_peers) == (45.0, 2, None)
+    assert made.graceful_shutdown == 5.0
     assert (made.blackhole, made.install) == (False, False)
     assert made.own_addresses == (
         (Family.IPV4, parse_address("10.42.1.4")),

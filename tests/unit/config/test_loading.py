@@ -45,6 +45,7 @@ def test_the_smallest_config_has_every_documented_default() -> None:
           asn: 64512
           router_id: null
           graceful_restart: 120s
+          graceful_shutdown: 2s
           stale_time: 120s
           hold_time: 30s
           allow_own_as: 1

@@ -20,6 +20,7 @@ OTHER: dict[str, Any] = {
     "bgp.asn": 64513,
     "bgp.router_id": "1.2.3.4",
     "bgp.graceful_restart": "60s",
+    "bgp.graceful_shutdown": 0,
     "bgp.stale_time": 0,
     "bgp.hold_time": "9s",
     "bgp.allow_own_as": 0,

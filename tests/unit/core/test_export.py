@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,6 +46,38 @@ def test_the_attributes_of_the_peer_go_with_every_announcement() -> None:
     made.offer(ONE)
     assert made.wanted == {ONE: given_}
     assert made.why_not(ONE) is None
+
+
+# --- taking leave ----------------------------------------------------------------------------------------------------
+def leaving(*communities: str, med: int | None = None, prepend: int = 0) -> Announcement:
+    return Announcement(None, med, (*communities, "65535:0"), prepend)
+
+
+def test_what_leaves_is_announced_once_more_with_the_community_and_nothing_new_is() -> None:
+    given_ = Announcement(None, 50, ("64512:10",), 2)
+    made = export({Family.IPV6: OWN6}, attributes=given_, announce_limit=2)
+    for prefix in (ONE, SIX, TWO):
+        made.offer(prefix)
+    made.take_changes()
+    made.leaving = True
+    for prefix in (ONE, SIX, TWO, THREE):
+        made.offer(prefix)
+    said = leaving("64512:10", med=50, prepend=2)
+    assert made.take_changes() == {ONE: said, SIX: replace(said, next_hop=OWN6)}
+    made.withdraw(SIX)
+    assert made.take_changes() == {SIX: None}, "and what waited for room does not take its place"
+    made.leaving = False
+    for prefix in (ONE, TWO):
+        made.offer(prefix)
+    assert made.take_changes() == {ONE: given_, TWO: given_}
+
+
+def test_who_is_always_told_that_all_is_leaving_is_not_told_again() -> None:
+    made = export(attributes=leaving())
+    made.offer(ONE)
+    made.leaving = True
+    made.offer(ONE)
+    assert made.take_changes() == {ONE: leaving()}
 
 
 # --- families --------------------------------------------------------------------------------------------------------

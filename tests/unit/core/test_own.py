@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bgp_agent.core.blocks import Phase
+from bgp_agent.core.notice import ANSWER, Drain
 from bgp_agent.core.own import Own
 from bgp_agent.core.peers import Peer
 from bgp_agent.core.prefix import Family, Prefix, parse_address
@@ -62,11 +63,20 @@ class OwnBlocks:
         self.own.touch(self.own.table.blocks)
         self.step()
 
-    def acknowledged(self, *prefixes: Prefix, by: str = RS0, gone: bool = False) -> None:
-        event = AnnouncementsChanged(by, () if gone else prefixes, prefixes if gone else ())
+    def acknowledged(self, *prefixes: Prefix, by: str = RS0, gone: bool = False, leaving: bool | None = None) -> None:
+        marks = () if leaving is None else tuple((prefix, leaving) for prefix in prefixes)
+        event = AnnouncementsChanged(by, () if gone else prefixes, prefixes if gone else (), (), marks)
         self.peers[by].on_announcements(event)
         self.own.touch(prefixes)
         self.step()
+
+    def told_now(self) -> dict[str, dict[Prefix, bool | None]]:
+        """What each peer is told now: that a block is announced, as leaving or not, or (None) withdrawn."""
+        self.step()
+        return {
+            address: {prefix: None if made is None else made.leaving for prefix, made in export.take_changes().items()}
+            for address, export in self.own.exports.items()
+        }
 
     def wanted(self, address: str = RS0) -> set[Prefix]:
         return set(self.own.exports[address].wanted)
@@ -251,6 +261,123 @@ def test_a_drained_restart_withdraws_what_it_finds_announced_though_the_source_i
     assert node.own.exports[RS1].take_changes() == {}
 
 
+# --- notice before blocks go (RFC 8326) ------------------------------------------------------------------------------
+def announcing(*, graceful_restart: bool = False) -> OwnBlocks:
+    """ONE is announced and acknowledged by both peers, which get 2 s of notice."""
+    node = OwnBlocks(settings(graceful_shutdown=2.0))
+    node.source(ONE)
+    node.up()
+    for address, made in node.peers.items():
+        made.on_up(SessionUp(address, BOTH, 30, "plain", graceful_restart and address == RS1), 0.0)
+        node.acknowledged(ONE, by=address)
+    node.told_now()
+    return node
+
+
+def test_a_drain_tells_every_peer_first_and_withdraws_when_all_had_time_to_move() -> None:
+    node = announcing()
+    node.own.drain(on=True, now=100.0)
+    assert node.told_now() == {RS0: {ONE: True}, RS1: {ONE: True}}
+    assert node.own.leave_waits_for() == f"waiting for {RS0} and {RS1} to acknowledge GRACEFUL_SHUTDOWN"
+    assert (node.own.drained, node.own.next_timer()) == (True, 102.0 + ANSWER)
+    words = "draining: peers are told that it goes (GRACEFUL_SHUTDOWN), then it is withdrawn"
+    assert node.said() == ("announced", words)
+    node.acknowledged(ONE, leaving=True)
+    node.own.look(101.0)
+    assert node.own.leave_waits_for() == f"waiting for {RS1} to acknowledge GRACEFUL_SHUTDOWN"
+    node.acknowledged(ONE, by=RS1, leaving=True)
+    node.own.look(101.0)
+    assert node.own.leave_waits_for() == "peers have 2 s to move to other paths (GRACEFUL_SHUTDOWN)"
+    assert node.own.next_timer() == 103.0
+    node.own.handle_timer(102.9)
+    assert node.told_now() == {RS0: {}, RS1: {}}
+    node.own.handle_timer(103.0)
+    assert node.told_now() == {RS0: {ONE: None}, RS1: {ONE: None}}
+    assert node.own.leave_waits_for() == f"waiting for {RS0} and {RS1} to acknowledge the withdrawal"
+    for address in (RS0, RS1):
+        node.acknowledged(ONE, by=address, gone=True)
+    assert (node.own.leave_waits_for(), node.own.next_timer()) == (None, None)
+
+
+def test_a_peer_that_does_not_take_the_notice_is_not_waited_for_for_ever() -> None:
+    node = announcing()
+    node.own.drain(on=True, now=100.0)
+    node.acknowledged(ONE, leaving=True)
+    node.own.look(100.1)
+    node.own.handle_timer(102.0 + ANSWER)
+    assert node.own.draining is Drain.DRAINED
+
+
+def test_a_drain_that_is_taken_back_before_it_withdraws_takes_only_the_community_back() -> None:
+    node = announcing()
+    node.own.drain(on=True, now=100.0)
+    node.told_now()
+    node.own.drain(on=False)
+    assert node.told_now() == {RS0: {ONE: False}, RS1: {ONE: False}}
+    assert (node.own.leave_waits_for(), node.own.next_timer()) == (None, None)
+    node.own.handle_timer(200.0)
+    assert not node.own.drained
+
+
+def test_asking_twice_for_a_drain_gives_no_second_notice() -> None:
+    node = announcing()
+    for now in (100.0, 106.0):
+        node.own.drain(on=True, now=now)
+    assert node.own.next_timer() == 102.0 + ANSWER
+    node.own.handle_timer(107.0)
+    node.own.drain(on=True, now=108.0)
+    assert node.own.next_timer() is None
+
+
+def test_while_peers_have_notice_nothing_new_is_announced_to_anybody() -> None:
+    node = announcing()
+    node.own.drain(on=True, now=100.0)
+    node.source(ONE, TWO)
+    node.configure(settings(peer(), peer(RS1), peer("10.42.0.6"), graceful_shutdown=2.0))
+    assert (node.wanted(), node.wanted("10.42.0.6")) == ({ONE}, set())
+    assert node.said(TWO)[0] == "withheld"
+
+
+@pytest.mark.parametrize("given", [0.0, 2.0])
+def test_without_notice_or_anybody_to_give_it_to_a_drain_withdraws_at_once(given: float) -> None:
+    node = announcing()
+    node.configure(settings(graceful_shutdown=given))
+    for made in node.peers.values():
+        if given:
+            made.on_down(SessionDown(made.address, "gone", was_established=True), 0.0)
+    node.own.drain(on=True, now=100.0)
+    assert node.told_now() == {RS0: {ONE: None}, RS1: {ONE: None}}
+
+
+def test_a_drain_that_is_remembered_gives_no_second_notice() -> None:
+    node = announcing()
+    node.own.drain(on=True)
+    assert node.told_now() == {RS0: {ONE: None}, RS1: {ONE: None}}
+
+
+def test_before_the_speaker_stops_those_that_lose_the_blocks_with_it_are_told() -> None:
+    node = announcing(graceful_restart=True)
+    node.own.end_sessions(100.0)
+    assert node.told_now() == {RS0: {ONE: True}, RS1: {}}
+    assert node.own.notice_waits_for() == f"waiting for {RS0} to acknowledge GRACEFUL_SHUTDOWN"
+    node.acknowledged(ONE, leaving=True)
+    node.own.look(100.0)
+    node.own.handle_timer(102.0)
+    assert (node.own.notice_waits_for(), node.own.leave_waits_for()) == (None, None)
+    assert node.told_now() == {RS0: {}, RS1: {}}, "it stays as it is until the session ends"
+    node.own.ended(RS0)
+    assert node.told_now() == {RS0: {ONE: False}, RS1: {}}, "the next session begins without"
+
+
+def test_a_speaker_whose_peers_all_keep_the_blocks_stops_without_a_word() -> None:
+    node = announcing()
+    for address, made in node.peers.items():
+        made.on_up(SessionUp(address, BOTH, 30, "plain", graceful_restart=True), 0.0)
+    node.own.end_sessions(100.0)
+    assert node.told_now() == {RS0: {}, RS1: {}}
+    assert node.own.notice_waits_for() is None
+
+
 # --- adoption --------------------------------------------------------------------------------------------------------
 def test_an_adopted_block_says_so_and_why_the_source_has_not_named_it(node: OwnBlocks) -> None:
     node.up()
@@ -296,6 +423,24 @@ def test_a_block_is_withdrawn_from_a_peer_only_when_that_peer_has_the_addresses_
     assert ONE in node.own.exports[RS1].wanted
     node.acknowledged(HEIRS[1], by=RS1)
     assert ONE not in node.own.exports[RS1].wanted
+
+
+def test_a_block_that_is_given_up_while_peers_have_notice_carries_its_addresses_until_all_goes() -> None:
+    node = announcing()
+    node.own.drain(on=True, now=100.0)
+    node.source(*HEIRS)
+    assert node.told_now() == {RS0: {ONE: True}, RS1: {ONE: True}}, "nothing new, and nothing goes"
+    node.own.handle_timer(200.0)
+    assert node.told_now() == {RS0: {ONE: None}, RS1: {ONE: None}}
+
+
+def test_a_drain_marks_also_a_block_that_waits_for_its_addresses() -> None:
+    node = announcing()
+    node.source(*HEIRS)
+    node.told_now()
+    node.own.drain(on=True, now=100.0)
+    told = node.told_now()
+    assert told[RS0] == told[RS1] == dict.fromkeys((ONE, *HEIRS), True)
 
 
 def test_an_address_that_a_peer_refuses_does_not_keep_the_block(node: OwnBlocks) -> None:

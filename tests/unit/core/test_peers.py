@@ -100,9 +100,9 @@ def test_a_session_lost_for_whatever_reason_is_one_flap(event: SessionDown | Pee
 @pytest.mark.parametrize("event", [DOWN, PROBLEM])
 def test_what_a_lost_session_acknowledged_and_refused_is_forgotten(event: SessionDown | PeerProblem) -> None:
     peer = peer_in(E)
-    peer.on_announcements(AnnouncementsChanged(A, (ONE,), (), ((TWO, "no"),)))
+    peer.on_announcements(AnnouncementsChanged(A, (ONE,), (), ((TWO, "no"),), ((ONE, True),)))
     happens(peer, event, 1.0)
-    assert (peer.announced, peer.refused, peer.session) == (set(), {}, None)
+    assert (peer.announced, peer.leaving, peer.refused, peer.session) == (set(), set(), {}, None)
 
 
 def test_acknowledgements_add_up_and_replace_refusals() -> None:
@@ -111,6 +111,22 @@ def test_acknowledgements_add_up_and_replace_refusals() -> None:
     assert (peer.announced, peer.refused) == ({ONE}, {TWO: "no"})
     peer.on_announcements(AnnouncementsChanged(A, (TWO,), (ONE,)))
     assert (peer.announced, peer.refused) == ({TWO}, {})
+
+
+def test_who_has_acknowledged_that_all_of_it_is_leaving_is_told() -> None:
+    peer = peer_in(E)
+    assert peer.told_to_leave
+    peer.on_announcements(AnnouncementsChanged(A, (ONE, TWO), ()))
+    assert not peer.told_to_leave
+    peer.on_announcements(AnnouncementsChanged(A, (), (), leaving=((ONE, True),)))
+    assert not peer.told_to_leave
+    peer.on_announcements(AnnouncementsChanged(A, (), (), ((TWO, "ExaBGP refused it"),)))
+    assert peer.told_to_leave
+    peer.on_announcements(AnnouncementsChanged(A, (), (), leaving=((ONE, False),)))
+    assert not peer.told_to_leave
+    peer.on_announcements(AnnouncementsChanged(A, (), (), leaving=((ONE, True),)))
+    peer.on_announcements(AnnouncementsChanged(A, (), (ONE,)))
+    assert peer.leaving == set()
 
 
 def test_the_established_are_told_apart() -> None:

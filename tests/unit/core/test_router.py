@@ -21,8 +21,10 @@ from bgp_agent.core.values import (
     PeerProblem,
     PeerState,
     RefreshEnd,
+    SessionDown,
     SessionUp,
     SourceState,
+    SpeakerEvent,
     Target,
     Unicast,
 )
@@ -204,6 +206,36 @@ def test_a_drain_withdraws_everything_keeps_the_kernel_and_is_taken_back() -> No
     node.router.own.drain(on=False)
     node.settle()
     assert node.announced() == {OWN, "192.168.9.0/26"}
+
+
+def test_a_drain_gives_notice_waits_for_its_acknowledgement_and_withdraws_in_time() -> None:
+    node = Node(settings(peer(RS0), graceful_shutdown=2.0))
+    node.up(RS0)
+    node.source(OWN)
+    node.acknowledges(OWN)
+    node.router.own.drain(on=True, now=node.now)
+    (said,) = node.settle().announce[RS0].values()
+    assert said is not None
+    assert said.leaving
+    node.hears(AnnouncementsChanged(RS0, (), (), (), ((p(OWN), True),)))
+    assert node.router.next_timer() == node.now + 2.0
+    assert node.wait(1.9).announce == {}
+    assert node.wait(0.1).announce == {RS0: {p(OWN): None}}
+
+
+@pytest.mark.parametrize("end", [SessionDown(RS0, "closing connection", was_established=True), PeerProblem(RS0, "no")])
+def test_a_session_that_comes_back_after_its_speaker_stopped_is_told_the_blocks_are_here_to_stay(
+    end: SpeakerEvent,
+) -> None:
+    node = Node(settings(peer(RS0), graceful_shutdown=2.0))
+    node.hears(SessionUp(RS0, V4, 30, "none", graceful_restart=False))
+    node.source(OWN)
+    node.acknowledges(OWN)
+    node.router.own.end_sessions(node.now)
+    assert node.settle().announce.keys() == {RS0}
+    (said,) = node.hears(end).announce[RS0].values()
+    assert said is not None
+    assert not said.leaving
 
 
 # --- learning --------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from bgp_agent.core.values import Hop, Path, Unicast
 
 A, B, C = "10.42.0.4", "10.42.0.5", "10.42.0.10"
 FAR = parse_address("10.99.0.1")
+GOES = ("64512:1", "65535:0")
 
 
 def resolve(next_hop: Address) -> tuple[tuple[Hop, ...], str]:
@@ -54,6 +55,13 @@ def winners(*candidates: Candidate) -> set[str]:
             id="an external peer has no say in local preference",
         ),
         pytest.param(offer(A, as_path=(1,)), offer(B, as_path=(2, 3)), id="a shorter AS path"),
+        pytest.param(
+            offer(A, local_preference=1, as_path=(1, 2, 3), internal=True), offer(B, as_path=(1,), communities=GOES),
+            id="whatever is here to stay beats what is about to be withdrawn (RFC 8326)",
+        ),
+        pytest.param(
+            offer(A, communities=GOES), offer(B, stale=True), id="a live path that is about to go beats a stale one"
+        ),
         pytest.param(offer(A, origin=0, med=9), offer(B, origin=2, med=1), id="a lower origin beats a lower MED"),
         pytest.param(offer(A, med=1), offer(B, med=2), id="a lower MED of one neighbouring AS"),
         pytest.param(offer(A), offer(B, med=1), id="a missing MED is the lowest"),
@@ -100,6 +108,12 @@ def test_the_reason_counts_the_others() -> None:
     assert decide(offer(A)).reason == f"learned from {A}"
     assert decide(offer(A), offer(B, stale=True)).reason == f"learned from {A}, better than 1 other"
     assert decide(offer(A), offer(B, as_path=(1,) * 5), offer(C, refused="x")).reason.endswith("better than 2 others")
+
+
+def test_a_path_that_is_about_to_be_withdrawn_is_used_where_there_is_no_other_and_says_so() -> None:
+    made = decide(offer(A, communities=GOES), offer(B, hop="10.99.0.1"), offer(C, refused="no"))
+    assert [path.peer for path in made.used] == [A]
+    assert made.reason.endswith("; about to be withdrawn (GRACEFUL_SHUTDOWN), and no other path is there")
 
 
 def test_a_stale_path_is_kept_when_nobody_else_offers_the_prefix_and_says_so() -> None:

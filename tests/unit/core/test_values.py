@@ -11,7 +11,17 @@ import pytest
 
 from bgp_agent.core import reports, values
 from bgp_agent.core.prefix import parse_address
-from bgp_agent.core.values import Blackhole, BlockState, Hop, Path, PeerState, RouteState, SourceState, Unicast
+from bgp_agent.core.values import (
+    Announcement,
+    Blackhole,
+    BlockState,
+    Hop,
+    Path,
+    PeerState,
+    RouteState,
+    SourceState,
+    Unicast,
+)
 
 MADE = [
     made
@@ -59,3 +69,8 @@ def test_targets_are_compared_by_what_they_do() -> None:
 def test_hops_of_one_family_sort_by_link_and_gateway() -> None:
     hops = [Hop(n, parse_address(f"10.42.1.{m}")) for n in (3, 2) for m in (9, 8)]
     assert [(h.interface, h.gateway) for h in sorted(hops)] == sorted((h.interface, h.gateway) for h in hops)
+
+
+def test_an_announcement_says_that_it_is_about_to_be_withdrawn() -> None:
+    assert Announcement(communities=("64512:1", "65535:0")).leaving
+    assert not Announcement(communities=("64512:1",)).leaving

@@ -201,6 +201,14 @@ def test_the_mode_says_what_attracts_traffic() -> None:
     assert views.mode(node.router) == ("off", "drained; 1 of 2 peers established")
 
 
+def test_a_node_whose_peers_are_given_notice_attracts_traffic_and_is_not_ready() -> None:
+    node = ready_node()
+    node.router.configure(settings(graceful_shutdown=2.0), node.now)
+    node.router.own.drain(on=True, now=node.now)
+    assert views.mode(node.router) == ("bgp", "draining; 2 of 2 peers established")
+    assert views.readiness(node.router) == (False, "draining: `bgp-agent undrain` ends it")
+
+
 def ready_node() -> Node:
     node = Node()
     node.up()

@@ -344,6 +344,23 @@ def test_changes_of_an_unanswered_prefix_wait_and_only_the_last_goes_out() -> No
     assert changes == [AnnouncementsChanged(PEER, (ONE,), ())]  # new attributes are no new announcement
 
 
+def test_it_is_told_when_graceful_shutdown_is_acknowledged_and_when_it_is_gone_again() -> None:
+    session, leaving = ready(), Announcement(communities=("65535:0",))
+    told: list[SpeakerEvent] = []
+    for announcement in (Announcement(), leaving, leaving, Announcement(med=1), None, leaving):
+        session.announce({ONE: announcement})
+        if session.take_lines():
+            feed(session, b"done")
+        told += of(AnnouncementsChanged, session.take_events())
+    assert told == [
+        AnnouncementsChanged(PEER, (ONE,), ()),
+        AnnouncementsChanged(PEER, (), (), leaving=((ONE, True),)),
+        AnnouncementsChanged(PEER, (), (), leaving=((ONE, False),)),
+        AnnouncementsChanged(PEER, (), (ONE,)),
+        AnnouncementsChanged(PEER, (ONE,), (), leaving=((ONE, True),)),
+    ]
+
+
 def test_a_wish_taken_back_before_it_was_sent_is_never_sent() -> None:
     session = ready()
     session.complete()
