@@ -56,6 +56,7 @@ class Moving:
         self.attraction = Attraction(router, Mode(config.fallback.mode), times(config), time.monotonic())
         self.cloud: Cloud = _azure(config, settle, found)
         self.watched: Prefix | None = None
+        self._canary = asyncio.Event()  # there is one
 
     def configure(self, config: Config) -> None:
         """A reload: mode and times as configured now."""
@@ -73,6 +74,7 @@ class Moving:
         attraction = self.attraction
         attraction.view = self.cloud.view()
         changes = attraction.look(now)
+        (self._canary.clear if attraction.handover.canary is None else self._canary.set)()
         self.cloud.want(attraction.wanted, attraction.keep, urgent=attraction.urgent)
         return changes
 
@@ -90,7 +92,7 @@ class Moving:
                 self.watched, heard, silences = canary, False, 0
                 since = self.attraction.handover.since
             if canary is None:
-                await asyncio.sleep(LOOK)
+                await self._canary.wait()
                 continue
             out = canary not in self.attraction.difference.present
             answer = await self._asked(canary)
