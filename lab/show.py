@@ -91,10 +91,16 @@ class Show:
     def _stage(self, what: str) -> Iterator[Status]:
         start = time.monotonic()
         if not self._console.is_terminal:
-            self._console.print(f"… {what}")
+            self._say("…", what)
         with self._console.status(what) as status:
             yield status
-        self._console.print(f"{GOOD} {what} [dim]({time.monotonic() - start:.1f} s)[/]", highlight=False)
+        self._say(GOOD, f"{what} [dim]({time.monotonic() - start:.1f} s)[/]")
+
+    def _say(self, mark: str, what: str) -> None:
+        """One line; where it is too long for the terminal, it goes on below its own beginning."""
+        line = Table.grid(padding=(0, 1))
+        line.add_row(mark, what)
+        self._console.print(line, highlight=False)
 
     def _until(self, what: str, good: Callable[[AzureLab, Any], bool]) -> None:
         """Until ``good`` says so of every node's status."""
@@ -120,9 +126,9 @@ class Show:
         if done.returncode:
             raise FailedError(f"`bgp-agent {word}` on {node.name}: {done.stdout}{done.stderr}")
 
-    def _pairs(self) -> Iterator[tuple[str, str]]:
-        for node in self._lab.nodes.values():
-            yield from proofs.crossing(self._lab, node)
+    def _pairs(self) -> list[tuple[str, str]]:
+        """Each pair once, though it crosses at both of its nodes."""
+        return list(dict.fromkeys(p for node in self._lab.nodes.values() for p in proofs.crossing(self._lab, node)))
 
     def _note(self, when: str) -> None:
         """One line of the story, as the nodes and the table tell it."""
@@ -144,7 +150,7 @@ class Show:
                        "route table", "in effect for its blocks")  # fmt: skip
         for name, node in self._lab.nodes.items():
             status = node.status()
-            carried = {(each["reachable"] or {"by": "not asked yet"})["by"] for each in status["blocks"]}
+            carried = {(each["reachable"] or {"by": "asked every 5 minutes"})["by"] for each in status["blocks"]}
             peers = "\n".join(f"{each['address']} AS {each['asn']}" for each in status["peers"])
             table.add_row(name, status["node"]["address"], peers,
                           ", ".join(status["fallback"]["tables"]), ", ".join(sorted(map(str, carried))))  # fmt: skip
