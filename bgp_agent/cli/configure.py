@@ -15,7 +15,7 @@ from bgp_agent.cli.parser import DEFAULT_CONFIG, PROG, build_parser
 from bgp_agent.cli.places import config_path, load_config
 
 if TYPE_CHECKING:
-    from bgp_agent.config import Loaded
+    from bgp_agent.config import Config, Loaded
 
 
 def init(arguments: argparse.Namespace) -> int:
@@ -67,7 +67,18 @@ def check(arguments: argparse.Namespace) -> int:
         print(f"{PROG}: these variables mean nothing: {output.clean(', '.join(loaded.ignored))}", file=sys.stderr)
     _refuse_user(loaded)
     _print_yaml(effective(loaded.config), as_json=arguments.json)
+    if left := _discovered(loaded.config):
+        print(f"{PROG}: discovered on Azure when the agent runs: {', '.join(left)}", file=sys.stderr)
     return GOOD
+
+
+def _discovered(config: Config) -> list[str]:
+    """The keys that the file leaves to Azure."""
+    if config.azure is None:
+        return []
+    left: dict[str, object] = {"bgp.asn": config.bgp.asn, "bgp.peers": config.bgp.peers}
+    left |= {"azure.route_server": config.azure.route_server, "azure.route_tables": config.azure.route_tables}
+    return [key for key, value in left.items() if not value]
 
 
 def _lost_passwords(loaded: Loaded) -> list[str]:

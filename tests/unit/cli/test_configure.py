@@ -77,6 +77,19 @@ def test_init_where_nothing_can_be_written_is_said(bgp_agent: Command, tmp_path:
     assert "cannot be written" in done.err
 
 
+def test_check_says_what_is_left_to_azure_beside_what_it_prints(bgp_agent: Command, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    words = "discovered on Azure when the agent runs: "
+    path.write_text("pools: [192.168.0.0/16]\nazure: {}\n")
+    done = bgp_agent("check", "-c", path, "--json")
+    assert (done.code, json.loads(done.out)["bgp"]["asn"]) == (0, None)
+    assert f"{words}bgp.asn, bgp.peers, azure.route_server, azure.route_tables" in done.err
+    path.write_text(GOOD + "azure: {}\n")
+    assert f"{words}azure.route_server, azure.route_tables" in bgp_agent("check", "-c", path).err
+    path.write_text(GOOD)
+    assert words not in bgp_agent("check", "-c", path).err
+
+
 def test_check_prints_the_effective_config_with_the_environment_in_it(bgp_agent: Command, tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(GOOD)
