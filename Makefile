@@ -36,6 +36,11 @@ lab: venv tools  ## the main job, on this machine: 3 nodes, 2 route servers, pro
 lab-shell:  ## a shell inside a lab that runs in another terminal: NODE=node-a, CMD="ip route"
 	@$(PYTHON) lab/inside.py $(or $(NODE),node-a) $(CMD)
 
+.PHONY: kube
+kube: venv  ## kube-apiserver, kubectl, helm and kwok from Go modules, once for a machine, and etcd: the Kubernetes tests need them
+	@lab/install etcd-server
+	@$(BIN)/python -m lab.kube.build
+
 .PHONY: test
 test: venv tools  ## unit, property, router and lab tests, in a sandbox; the summary names what was skipped (ARGS="-k word")
 	@$(SANDBOX) $(BIN)/python -m pytest -n $(JOBS) --timeout 120 -m "not soak" --ignore tests/azure/twin/lab --ignore tests/azure/story $(ARGS)

@@ -30,6 +30,8 @@ LONGEST_WAIT: Final = 30.0
 """Seconds between attempts at most."""
 DOUBT: Final = 1.0
 """Seconds until an unannounced deletion is judged: the deletion of a CRD is known to the server's discovery by then."""
+REFUSED_WAIT: Final = 10.0
+"""Seconds until a right that was missing is asked for again."""
 WATCH: Final = (240, 360)
 """Seconds that one watch lasts: not the same for all nodes, so that they do not come back at once."""
 
@@ -172,7 +174,7 @@ class Reflector(Generic[T]):
                     await self._pause(None)
                 except ApiError as error:
                     self._tell(str(error))
-                    await self._pause(LONGEST_WAIT if isinstance(error, Forbidden) else error.retry_after)
+                    await self._pause(REFUSED_WAIT if isinstance(error, Forbidden) else error.retry_after)
 
     async def _pause(self, seconds: float | None) -> None:
         wait, self._wait = self._wait, min(self._wait * 2, LONGEST_WAIT)
