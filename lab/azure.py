@@ -77,13 +77,20 @@ class Twin:
         self.folder, self.url = folder, f"http://127.0.0.1:{port}"
         self.config = folder / "twin.yaml"
         self.config.write_text(config)
-        self.process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._token = ""
 
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The process; raises RuntimeError when it was not started."""
+        if self._process is None:
+            raise RuntimeError("the Azure twin was not started")
+        return self._process
+
     def start(self) -> None:
-        """Start, and wait until it answers and is settled."""
+        """Start (again), and wait until it answers and is settled."""
         with (self.folder / "twin.log").open("ab") as log:
-            self.process = subprocess.Popen(
+            self._process = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-m", "azure_twin", "run", "-c", self.config],
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL,
                 env={**os.environ, "TMPDIR": str(self.folder)},  # so that it leaves nothing, also when killed
@@ -91,7 +98,7 @@ class Twin:
         wait_for("the Azure twin is up", self._up, timeout=60)
 
     def _up(self) -> bool:
-        if self.process is None or self.process.poll() is not None:
+        if self.process.poll() is not None:
             raise RuntimeError((self.folder / "twin.log").read_text()[-3000:])
         try:
             return bool(self.status()["settled"])
@@ -100,20 +107,21 @@ class Twin:
 
     def close(self) -> None:
         """End it; its namespaces go with it."""
-        if self.process is not None:
-            self.process.terminate()
-            try:
-                self.process.wait(40)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-                raise
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(40)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            raise
 
-    def http(self, method: str, path: str, body: object = None, **query: str) -> tuple[int, Any]:
+    def http(self, method: str, path: str, body: object = None, *, token: str = "", **query: str) -> tuple[int, Any]:
         """One request: status and parsed answer."""
         full = f"{self.url}{path}" + (f"?{urllib.parse.urlencode(query)}" if query else "")
         data = None if body is None else json.dumps(body).encode()
-        headers = {"Authorization": f"Bearer {self._token}", "Metadata": "true"}
+        headers = {"Authorization": f"Bearer {token}", "Metadata": "true"}
         request = urllib.request.Request(full, data, headers, method=method)  # noqa: S310 - loopback
         try:
             with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
@@ -122,11 +130,12 @@ class Twin:
             return error.code, json.loads(error.read() or b"{}")
 
     def arm(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - parsed JSON
-        """An ARM request that must succeed; ``path`` below the network provider."""
+        """An ARM request that must succeed; ``path`` below the network provider, or a whole one."""
         if not self._token:
             query = {"api-version": "2018-02-01", "resource": "https://management.azure.com/"}
             self._token = self.http("GET", "/metadata/identity/oauth2/token", **query)[1]["access_token"]
-        status, answer = self.http(method, f"{NETWORK}/{path}", body, **{"api-version": "2024-05-01"})
+        full = path if path.startswith("/") else f"{NETWORK}/{path}"
+        status, answer = self.http(method, full, body, token=self._token, **{"api-version": "2025-07-01"})
         if status >= 300:
             raise AssertionError(f"{method} {path}: {status} {answer}")
         return answer

@@ -95,15 +95,6 @@ class Deployment:
 
 
 @pytest.fixture
-def clients() -> Path:
-    """Where `az` is installed."""
-    folder = os.environ.get("AZURE_CLI_ENV")
-    if not folder:
-        pytest.skip("AZURE_CLI_ENV is not set: `make test-azure-cli` makes the environment and runs these")
-    return Path(folder)
-
-
-@pytest.fixture
 def empty(clients: Path, tmp_path: Path) -> Iterator[Callable[..., Deployment]]:
     """Start a twin with two machines and nothing in its subscription; log in."""
     made: list[Cloud] = []

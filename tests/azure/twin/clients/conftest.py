@@ -1,11 +1,7 @@
-"""The real clients, in the environment that `make test-azure-cli` makes.
-
-Without it these tests say so and are skipped.
-"""
+"""A twin that the real clients can talk to."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,15 +24,6 @@ identities:
   federated: [{issuer: 'https://issuer.test/', subject: 'system:serviceaccount:kube-system:agent'}]
 resource_group: seeded
 """
-
-
-@pytest.fixture
-def clients() -> Path:
-    """Where the clients are installed."""
-    folder = os.environ.get("AZURE_CLI_ENV")
-    if not folder:
-        pytest.skip("AZURE_CLI_ENV is not set: `make test-azure-cli` makes the environment and runs these")
-    return Path(folder)
 
 
 @pytest.fixture

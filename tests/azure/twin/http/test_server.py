@@ -14,7 +14,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.azure.twin.lab.cloud import NETWORK, Cloud
+from lab.azure import NETWORK
+from tests.azure.twin.lab.cloud import Cloud
 
 pytestmark = pytest.mark.timeout(120)
 

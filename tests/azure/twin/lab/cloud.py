@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
-import sys
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from lab.azure import Twin
 from lab.netns import Namespace, wait_for
 
-SUBSCRIPTION = "00000000-0000-0000-0000-000000000001"
-NETWORK = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg1/providers/Microsoft.Network"
 #: What a test reads of JSON; shapes are the test's own business.
 Doc = dict[str, Any]
 
@@ -49,8 +43,8 @@ ADDRESSES = {"a": "10.42.1.4", "b": "10.42.1.5", "c": "10.42.2.4"}
 ASNS = {"a": 64512, "b": 64513, "c": 64514}
 
 
-class Cloud:
-    """``azure-twin run`` on a configuration, inside the test's sandbox."""
+class Cloud(Twin):
+    """The twin on a configuration, inside the test's sandbox."""
 
     def __init__(self, folder: Path, config: str = NODES, port: int = 0) -> None:
         worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
@@ -58,85 +52,26 @@ class Cloud:
         port = port or 9180 + int(worker.removeprefix("gw"))
         if "\nfabric:" not in config:
             config += f"fabric: {{tag: {self.tag}}}\n"
-        self.folder = folder
-        self.url = f"http://127.0.0.1:{port}"
-        self.config = folder / "twin.yaml"
         if "\nlisten:" in config:
             config = config.replace("\nlisten:", f"\nlisten:\n- 127.0.0.1:{port}")
         else:
             config += f"listen: ['127.0.0.1:{port}']\n"
-        self.config.write_text(config)
+        super().__init__(folder, config, port)
         self.addresses = dict(ADDRESSES)
         self.birds: dict[str, subprocess.Popen[bytes]] = {}
-        self.process = self.start()
-        self._token = ""
-
-    def start(self) -> subprocess.Popen[bytes]:
-        """Start (again), and wait until it answers."""
-        log = (self.folder / "twin.log").open("ab")
-        self.process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-m", "azure_twin", "run", "-c", self.config],
-            stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-        log.close()
-        wait_for("the twin is up and settled", self._up, timeout=40)
-        return self.process
-
-    def _up(self) -> bool:
-        if self.process.poll() is not None:
-            raise RuntimeError((self.folder / "twin.log").read_text()[-3000:])
-        try:
-            return bool(self.status()["settled"])
-        except (urllib.error.URLError, ConnectionError):
-            return False
+        self.start()
 
     def close(self) -> None:
         for bird in self.birds.values():
             bird.kill()
             bird.wait()
-        self.process.terminate()
-        try:
-            self.process.wait(40)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            raise
-
-    def http(self, method: str, path: str, body: object = None, *, token: str = "", **query: str) -> tuple[int, Doc]:
-        """One request to the twin."""
-        full = f"{self.url}{path}" + (f"?{urllib.parse.urlencode(query)}" if query else "")
-        data = None if body is None else json.dumps(body).encode()
-        headers = {"Authorization": f"Bearer {token}", "Metadata": "true"}
-        request = urllib.request.Request(full, data, headers, method=method)  # noqa: S310  # loopback
-        try:
-            with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
-                return answer.status, json.loads(answer.read() or b"{}")
-        except urllib.error.HTTPError as error:
-            return error.code, json.loads(error.read() or b"{}")
-
-    def arm(self, method: str, path: str, body: object = None) -> Doc:
-        """An ARM request that must succeed."""
-        if not self._token:
-            query = {"api-version": "2018-02-01", "resource": "https://management.azure.com/"}
-            self._token = self.http("GET", "/metadata/identity/oauth2/token", **query)[1]["access_token"]
-        full = path if path.startswith("/") else f"{NETWORK}/{path}"
-        status, answer = self.http(method, full, body, token=self._token, **{"api-version": "2025-07-01"})
-        assert status < 300, (method, path, status, answer)
-        return answer
-
-    def twin(self, method: str, path: str, body: object = None) -> Doc:
-        """A request to the twin's own API that must succeed."""
-        status, answer = self.http(method, f"/twin/{path}", body)
-        assert status == 200, (path, status, answer)
-        return answer
-
-    def status(self) -> Doc:
-        return self.http("GET", "/twin/status")[1]
+        super().close()
 
     def settled(self) -> Doc:
         """Wait until kernel and BIRD are as they should be."""
         wait_for("the twin has settled", lambda: self.status()["settled"], timeout=30)
-        return self.status()
+        found: Doc = self.status()
+        return found
 
     def holds(self, instance: int) -> set[tuple[str, str]]:
         """(prefix, next hop) of what an instance holds."""
