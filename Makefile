@@ -19,6 +19,7 @@ venv: $(VENV)/.done  ## the Python environment in .venv, with the command at .ve
 
 $(VENV)/.done: requirements/dev.txt pyproject.toml $(wildcard azure/twin/pyproject.toml)
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || lab/install python3-venv
+	@echo "Installing the Python packages of requirements/dev.txt into $(VENV): a minute, once"
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e . $(if $(wildcard azure/twin/pyproject.toml),-e azure/twin)
@@ -74,7 +75,7 @@ fuzz: venv tools  ## every property test and state machine, with FUZZ=50 times t
 	@FUZZ=$(or $(FUZZ),50) $(SANDBOX) $(BIN)/python -m pytest -n $(JOBS) -m hypothesis tests/unit $(ARGS)
 
 .PHONY: bench
-bench: venv tools  ## beside BIRD, FRR and ExaBGP alone, in ten minutes; writes the performance page (QUICK=1: three)
+bench: venv tools  ## beside BIRD, FRR and ExaBGP alone, in twelve minutes; writes the performance page (QUICK=1: four)
 	@lab/install frr
 	@$(SANDBOX) $(BIN)/python -m bench $(if $(filter-out 0 no,$(QUICK)),--quick)
 
