@@ -14,6 +14,7 @@ from bgp_agent.core.seen import KernelRoute
 from bgp_agent.core.values import (
     AnnouncementsChanged,
     Blackhole,
+    Blocks,
     EndOfRib,
     Hop,
     PeerProblem,
@@ -48,6 +49,18 @@ def test_blocks_are_shown_in_order_while_they_are_held() -> None:
     node.lets_go(OWN)
     assert [prefix_text(b.prefix) for b in views.blocks(node.router, {})] == [OTHER]
     assert views.kernel(node.router, ()).releasing == (p(OWN),)
+
+
+def test_what_the_source_withholds_is_shown_with_its_reason_unless_it_is_still_held() -> None:
+    node = Node()
+    node.up()
+    node.source(OTHER)
+    node.acknowledges(OTHER)
+    withheld = {p(OWN): "disableBGPExport is set on IPPool p", p(OTHER): "no longer ours"}
+    node.router.on_source(Blocks("calico", SourceState.SYNCED, "", frozenset(), withheld=withheld), node.now)
+    shown = [(prefix_text(b.prefix), b.state.value, b.reason) for b in views.blocks(node.router, {})]
+    assert shown[0] == (OWN, "withheld", "disableBGPExport is set on IPPool p")
+    assert [prefix for prefix, *_ in shown] == [OWN, OTHER]
 
 
 # --- peers -----------------------------------------------------------------------------------------------------------
