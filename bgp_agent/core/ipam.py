@@ -173,10 +173,6 @@ class Ipam:
             self._space = PrefixSet([*pools, *orphans])
         return self._space
 
-    def owners(self) -> dict[Prefix, str]:
-        """Which node owns each block of the cluster."""
-        return {block.cidr: block.owner for block in self._blocks.values() if block.owner is not None}
-
     def reason(self, own: Own) -> str:
         """What was found, in one sentence."""
         hosts = sum(map(is_host, own.blocks))

@@ -59,7 +59,6 @@ class _Block(msgspec.Struct):
 
 class _PoolSpec(msgspec.Struct):
     cidr: str
-    uses: list[str] | None = msgspec.field(default=None, name="allowedUses")
     secret: bool = msgspec.field(default=False, name="disableBGPExport")
 
 

@@ -150,13 +150,6 @@ def test_where_pods_live_is_the_pools_and_the_blocks_that_outlived_them() -> Non
     assert ipam.pools() == PrefixSet([ONE])
 
 
-def test_owners_are_those_that_the_blocks_name() -> None:
-    ipam = node_a()
-    ipam.block("one", Block(ONE, "node-b"))
-    ipam.block("two", Block(TWO, None))
-    assert ipam.owners() == {ONE: "node-b"}
-
-
 def test_the_reason_counts_and_names() -> None:
     ipam = node_a()
     claim(ipam)
@@ -211,7 +204,6 @@ def test_only_the_last_word_on_each_object_counts_whatever_the_order_of_the_othe
         apply(listed, fact)
     assert seen.own() == listed.own()
     assert seen.pools() == listed.pools()
-    assert seen.owners() == listed.owners()
 
 
 @given(st.lists(facts, max_size=30))
