@@ -157,6 +157,7 @@ class ApiServer:
         self._tokens = {user.name: secrets.token_hex(16) for user in (User(ADMIN), *users)}
         self._users = {user.name: user for user in (User(ADMIN, ("system:masters",)), *users)}
         self._admin: Client | None = None
+        self._clients: list[Client] = []
         self._furnish()
 
     def _furnish(self) -> None:
@@ -236,8 +237,8 @@ class ApiServer:
         """End both; their data stays in the folder."""
         self.apiserver.end(signal.SIGKILL)
         self.etcd.end(signal.SIGKILL)
-        if self._admin is not None:
-            self._admin.close()
+        for client in self._clients:
+            client.close()
 
     def _wait_for_ports(self, *ports: int) -> None:
         for port in ports:
@@ -256,10 +257,11 @@ class ApiServer:
         return self._admin
 
     def client(self, user: str = ADMIN, *, token: str | None = None) -> Client:
-        """A new client, as a user or with any token (empty: anonymous)."""
-        return Client(
-            self.address, self.port, self.authority, self._tokens[user] if token is None else token, self.inside
-        )
+        """A new client, as a user or with any token (empty: anonymous); it ends with the server."""
+        login = self._tokens[user] if token is None else token
+        made = Client(self.address, self.port, self.authority, login, self.inside)
+        self._clients.append(made)
+        return made
 
     def token(self, user: str = ADMIN) -> str:
         """A user's token."""
@@ -280,7 +282,7 @@ class ApiServer:
         return path
 
     def service_account(self, name: str, namespace: str = "default") -> None:
-        """Make a ServiceAccount (again: tokens of the one before are worth nothing from then on)."""
+        """Make a ServiceAccount. Again: tokens of the one before are worth nothing, after 10 s if used just before."""
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}"
         if self.admin.find(path):
             self.admin.delete(path)
