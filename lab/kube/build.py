@@ -148,9 +148,10 @@ def missing(found: Callable[[str], Path | None] = program) -> list[Source]:
 
 def build() -> None:
     """Build what is missing and install etcd if there is none. Raises :class:`BuildError`."""
-    if missing():
+    if lacking := missing():
         if reason := why_no_go():
-            raise BuildError(f"kube-apiserver cannot be built: {reason}. {REMEDY}")
+            names = " and ".join(name for source in lacking for name in source.programs)
+            raise BuildError(f"{names} cannot be built: {reason}. {REMEDY}")
         with _alone():
             for source in missing():
                 _build(source)
