@@ -17,7 +17,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -31,7 +31,7 @@ from bgp_agent.control import client
 from bgp_agent.control.server import ControlServer
 from bgp_agent.core.fib import Fib
 from bgp_agent.core.nexthop import NextHops
-from bgp_agent.core.prefix import Family, Prefix, family_of, host, parse_address, prefix_text
+from bgp_agent.core.prefix import Address, Family, Prefix, family_of, host, parse_address, prefix_text
 from bgp_agent.core.reports import Verified
 from bgp_agent.core.router import Actions, Change, Router
 from bgp_agent.core.values import Announcement, Blocks, SpeakerEvent
@@ -91,7 +91,7 @@ class Agent:
         self.kernel = Kernel(self.fib, next_hops, self._on_kernel, families=families)
         self.next_hops = next_hops
         self.router = Router(translate.settings(config), self.fib, next_hops, time.monotonic())
-        self.source = source_of(config, translate.pools(config), self._on_source)
+        self.source = source_of(config, translate.pools(config), self._on_source, self._on_owners)
         self.prober = Prober(
             config.node.name or "", config.probe.port, self._on_verified, in_use=lambda a: next_hops.in_use(host(a))
         )
@@ -321,6 +321,10 @@ class Agent:
             self.router.configure(translate.settings(self.config), time.monotonic())
             self._tell_prober()
         self.router.on_source(blocks, time.monotonic())
+        self._settle()
+
+    def _on_owners(self, owners: Mapping[Prefix, Address | None]) -> None:
+        self.router.on_owners(owners)
         self._settle()
 
     def _on_speaker(self, events: list[SpeakerEvent]) -> None:

@@ -223,6 +223,11 @@ class Kubernetes(Section):
 
     kubeconfig: Text | None = Field(None, description="Default: in-cluster, then `$KUBECONFIG`.")
     context: Text | None = Field(None, description="The kubeconfig's context. Default: its current one.")
+    owners: bool = Field(
+        default=True,
+        description="With the `calico` source: where a peer put itself into a path as next hop, as a route server may, "
+        "the route points straight at the node that has the block, if it is on-link. Off: always by the peer.",
+    )
 
 
 class Http(Section):

@@ -51,6 +51,7 @@ RESTART: Final[Mapping[str, str]] = {
     "azure": "the cloud is discovered when the agent starts",
     "kubernetes.kubeconfig": "it is read when the agent starts",
     "kubernetes.context": "it is read when the agent starts",
+    "kubernetes.owners": "it is read when the agent starts",
     "http.listen": "the end point is opened when the agent starts",
     "http.metrics_listen": "the end point is opened when the agent starts",
     "state_dir": "sockets and lock stand there",

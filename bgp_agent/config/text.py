@@ -159,6 +159,7 @@ bgp:
 # kubernetes:                   # for blocks.source: calico and node
 #   kubeconfig: null            # default: in-cluster, then $KUBECONFIG
 #   context: null
+#   owners: true                # routes straight at the node that has the block, where a peer put itself in between
 
 # http:
 #   listen: 127.0.0.1:9179      # status, metrics and the page; read-only

@@ -41,13 +41,15 @@ class Affinity:
 class Block:
     """An IPAMBlock. ``owner``: the node of its affinity, None when it has none; ``used``: the addresses in use here.
 
-    ``going``: it is marked as deleted.
+    ``elsewhere``: its addresses that are in use on another node than its owner and this one, with that node. ``going``:
+    it is marked as deleted.
     """
 
     cidr: Prefix
     owner: str | None
     used: frozenset[Prefix] = frozenset()
     going: bool = False
+    elsewhere: tuple[tuple[Prefix, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from bgp_agent.core.importing import RANGE, Clear, ImportPolicy, OwnBlocks, refuse_path, refuse_prefix
-from bgp_agent.core.prefix import Address, Prefix, PrefixSet, covers, family_of, length_of, network
+from bgp_agent.core.prefix import Address, Prefix, PrefixSet, address_text, covers, family_of, length_of, network
 from bgp_agent.core.rib import PeerTable, Rib
 from bgp_agent.core.selection import Candidate, Carrier, Resolve, Selection, always, select
-from bgp_agent.core.values import Path
+from bgp_agent.core.values import Hop, Path
 
 #: How many decisions are remembered before the memory is started anew: a bound, not a tuning knob.
 REMEMBERED: Final = 100_000
@@ -50,6 +51,7 @@ class Learned:
         self.asns: dict[str, int] = {}  # of the peers
         self.routes: dict[Prefix, Selection] = {}
         self.refused: dict[Prefix, str] = {}
+        self.owners: dict[Prefix, Address] = {}  # the nodes that have the blocks, as the cluster tells
         self._resolve = resolve
         self._carrier = carrier
         self._candidates: dict[tuple[Path, bool, int], Candidate] = {}
@@ -71,6 +73,7 @@ class Learned:
         tables = [table for table in self.rib.tables.values() if table.paths]
         offering = [table.paths for table in tables]
         fresh = not any(table.stale for table in tables)
+        owners, peers = self.owners, self.policy.peers
         for prefix in prefixes:
             before = routes.get(prefix)
             refusal = refused.pop(prefix, None) if refused else None
@@ -92,22 +95,48 @@ class Learned:
                     continue
                 self._clear.learn(prefix)
             # While nothing is stale the key of a decision is made of the offers alone.
-            now = self._selections.get((size, *offers)) if fresh else None
+            owner = owners.get(prefix) if owners else None
+            if owner is not None and not any(path.next_hop in peers for path in offers):
+                owner = None
+            now = self._selections.get((size, owner, *offers)) if fresh else None
             if now is None:
-                now = self._select(prefix, [table for table in tables if prefix in table.paths])
+                now = self._select(prefix, owner, [table for table in tables if prefix in table.paths])
             routes[prefix] = now
             yield _decision(Decision, (prefix, before, now, now is not before or refusal is not None))
 
-    def _select(self, prefix: Prefix, tables: list[PeerTable]) -> Selection:
+    def _select(self, prefix: Prefix, owner: Address | None, tables: list[PeerTable]) -> Selection:
         size = len(prefix)
-        key = (size, *[t.paths[prefix] for t in tables], *[t.peer for t in tables if prefix in t.stale])
+        key = (size, owner, *[t.paths[prefix] for t in tables], *[t.peer for t in tables if prefix in t.stale])
         found = self._selections.get(key)
         if found is None:
             if len(self._selections) >= REMEMBERED:
                 self.forget_decisions()
             candidates = [self._candidate(t.paths[prefix], prefix in t.stale, prefix) for t in tables]
-            found = self._selections[key] = select(candidates, self._resolve, self.max_paths, self._carrier)
+            if owner is None:
+                found = select(candidates, self._resolve, self.max_paths, self._carrier)
+            else:
+                found = self._straight(candidates, owner)
+            self._selections[key] = found
         return found
+
+    def _straight(self, candidates: list[Candidate], owner: Address) -> Selection:
+        """As a path that named the owner as next hop, where a peer has put itself there and the owner is on-link."""
+        hops, reason = self._resolve(owner)
+        if not hops or any(hop.gateway != owner for hop in hops) or not self._carrier(owner):
+            return replace(select(candidates, self._resolve, self.max_paths, self._carrier), owner=owner)
+        peers = self.policy.peers
+
+        def resolve(next_hop: Address) -> tuple[tuple[Hop, ...], str]:
+            return (hops, reason) if next_hop in peers else self._resolve(next_hop)
+
+        def carrier(next_hop: Address) -> bool:
+            return next_hop in peers or self._carrier(next_hop)
+
+        found = select(candidates, resolve, self.max_paths, carrier)
+        words = found.reason
+        if any(path.next_hop in peers for path in found.used):
+            words += f"; straight to {address_text(owner)}, the node that has it, which is on-link"
+        return replace(found, owner=owner, reason=words)
 
     def _candidate(self, path: Path, stale: bool, prefix: Prefix) -> Candidate:
         key = (path, stale, len(prefix))
@@ -156,7 +185,9 @@ class Learned:
         for prefix, selection in self.routes.items():
             verdict = verdicts.get(selection)
             if verdict is None:
-                verdict = any(c.path.next_hop in next_hops for c in selection.candidates)
+                verdict = selection.owner in next_hops or any(
+                    c.path.next_hop in next_hops for c in selection.candidates
+                )
                 verdicts[selection] = verdict
             if verdict:
                 found.append(prefix)

@@ -204,6 +204,15 @@ class Router:
         if (peer.state, peer.reason) != before:
             self._changes.append(Change("peer", peer.address, peer.state.value, peer.reason))
 
+    def on_owners(self, changes: Mapping[Prefix, Address | None]) -> None:
+        """The cluster tells on which nodes blocks are, by address; None: it does not any more."""
+        for prefix, owner in changes.items():
+            if owner is None:
+                self.learned.owners.pop(prefix, None)
+            else:
+                self.learned.owners[prefix] = owner
+        self.rib.dirty.update(prefix for prefix in changes if prefix in self.learned.routes)
+
     def adopt_kernel(self, found: Mapping[Prefix, Seen], now: float) -> None:
         """What the first dump shows of an earlier run. Called once, before the first derivation."""
         self.own.table.adopt([p for p, seen in found.items() if isinstance(seen, Blackhole)], announced=False, now=now)
@@ -387,9 +396,9 @@ class Router:
                 actions.forgotten.append(prefix)
 
     def owner(self, selection: Selection) -> Address | None:
-        """The node that should get the packets, where the path tells: not when a peer put itself there."""
+        """The node that should get the packets: the path's next hop, or what the cluster tells of a peer's own."""
         path = selection.best
-        return None if path.next_hop in self.learned.policy.peers else path.next_hop
+        return selection.owner if path.next_hop in self.learned.policy.peers else path.next_hop
 
     # --- time --------------------------------------------------------------------------------------------------------
     def next_timer(self) -> float | None:

@@ -43,7 +43,7 @@ class Selection:
     """The decision for every prefix with these candidates: shared, compared by identity.
 
     ``target`` None: nothing to install, ``reason`` says why. ``used``: the paths that forward, all of them ``stale`` or
-    none.
+    none. ``owner``: the node that has the prefix, where a path does not tell it and the cluster does.
     """
 
     candidates: tuple[Candidate, ...]
@@ -52,6 +52,7 @@ class Selection:
     reason: str
     stale: bool = False
     refused: bool = False  # every candidate was refused
+    owner: Address | None = None
 
     @property
     def best(self) -> Path:

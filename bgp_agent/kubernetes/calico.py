@@ -120,28 +120,39 @@ def read_block(raw: bytes, node: str) -> Block:
         cidr = parse_prefix(spec.cidr)
     except _BAD as error:
         raise Unreadable(clean(error)) from error
-    kind, _, owner = (spec.affinity or "").partition(":")
-    return Block(cidr, owner if kind == "host" and owner else None, _used(cidr, spec, node), going=spec.deleted)
+    kind, _, affinity = (spec.affinity or "").partition(":")
+    owner = affinity if kind == "host" and affinity else None
+    used, elsewhere = _used(cidr, spec, node, owner)
+    return Block(cidr, owner, used, going=spec.deleted, elsewhere=elsewhere)
 
 
-def _used(cidr: Prefix, spec: _BlockSpec, node: str) -> frozenset[Prefix]:
-    """The addresses at whose ordinals an attribute of this node stands, and which are not released."""
-    attributes = spec.attributes or []
-    ours = {
-        index
-        for index, each in enumerate(attributes)
-        if each.secondary is not None and each.secondary.get("node") == node and each.released is None
+def _used(
+    cidr: Prefix, spec: _BlockSpec, node: str, owner: str | None
+) -> tuple[frozenset[Prefix], tuple[tuple[Prefix, str], ...]]:
+    """The addresses in use on this node, and those on nodes that are neither this one nor the block's owner.
+
+    In use is an address at whose ordinal an attribute stands that names a node and is not released.
+    """
+    users = {
+        index: user
+        for index, each in enumerate(spec.attributes or [])
+        if each.secondary is not None
+        and isinstance(user := each.secondary.get("node"), str)
+        and user
+        and (user == node or user != owner)
+        and each.released is None
     }
-    if not ours:
-        return frozenset()
+    if not users:
+        return frozenset(), ()
     size = len(cidr) - 1
     first = int.from_bytes(cidr[:-1], "big")
     room = 1 << (size * 8 - cidr[-1])
-    return frozenset(
-        host(Address((first + ordinal).to_bytes(size, "big")))
+    found = [
+        (host(Address((first + ordinal).to_bytes(size, "big"))), users[index])
         for ordinal, index in enumerate((spec.allocations or [])[:room])
-        if index in ours
-    )
+        if index in users
+    ]
+    return frozenset(p for p, user in found if user == node), tuple(each for each in found if each[1] != node)
 
 
 def read_pool(raw: bytes) -> Pool:

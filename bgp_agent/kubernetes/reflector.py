@@ -48,6 +48,7 @@ class Kind(Generic[T]):
 
     ``group``: the path of group and version, such as ``/apis/crd.projectcalico.org/v1``. ``decode``: from an object's
     JSON; raises :class:`Unreadable`. ``leaving``: did this last value announce the deletion of its object.
+    ``accept`` of a list, ``accept_event`` of a watch: the forms in which the server is to send the objects.
     """
 
     group: str
@@ -56,6 +57,7 @@ class Kind(Generic[T]):
     leaving: Callable[[T], bool] = field(default=lambda _: False)
     selector: Mapping[str, str] = field(default_factory=dict)
     accept: str = "application/json"
+    accept_event: str = "application/json"
 
     @property
     def path(self) -> str:
@@ -233,7 +235,7 @@ class Reflector(Generic[T]):
         lasting = str(random.randint(*WATCH))  # noqa: S311
         params = {**self.kind.selector, "watch": "1", "allowWatchBookmarks": "true"}
         params |= {"resourceVersion": version, "timeoutSeconds": lasting}
-        async for lines in self._api.lines(self.kind.path, params, self.kind.accept):
+        async for lines in self._api.lines(self.kind.path, params, self.kind.accept_event):
             changes: dict[str, T | None] = {}
             try:
                 for line in lines:

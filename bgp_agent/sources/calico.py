@@ -22,6 +22,7 @@ from bgp_agent.kubernetes import calico
 from bgp_agent.kubernetes.api import Api
 from bgp_agent.kubernetes.errors import Absent, ApiError
 from bgp_agent.kubernetes.reflector import Reflector
+from bgp_agent.sources.whereabouts import Located, Whereabouts
 
 RETRY: Final = 2.0
 """Seconds until it is looked again for an API server to ask, or for a group that serves Calico's kinds."""
@@ -35,14 +36,21 @@ class CalicoSource:
     """Delivers what follows from Calico's IPAM for ``node``, at the start and at each change.
 
     ``open_api``: opens the API, or raises :class:`~bgp_agent.kubernetes.errors.Unavailable`. ``allowed``: the
-    configured pools; none: what the IPPools hold. ``deliver`` is called from the running loop.
+    configured pools; none: what the IPPools hold. ``deliver`` is called from the running loop. ``owners``: also told
+    the addresses of the nodes that have the cluster's blocks; None: they are not looked for.
     """
 
     def __init__(
-        self, open_api: Callable[[], Api], node: str, allowed: Iterable[Prefix], deliver: Callable[[Blocks], None]
+        self,
+        open_api: Callable[[], Api],
+        node: str,
+        allowed: Iterable[Prefix],
+        deliver: Callable[[Blocks], None],
+        owners: Callable[[Located], None] | None = None,
     ) -> None:
         self._open = open_api
         self._deliver = deliver
+        self._whereabouts = Whereabouts(node, owners, self._tell) if owners is not None else None
         self._ipam = Ipam(node, _given(allowed))
         self._labelled: dict[str, Affinity] = {}
         self._unlabelled: dict[str, Affinity] = {}
@@ -63,6 +71,13 @@ class CalicoSource:
 
     async def run(self) -> None:
         """Watch and deliver until cancelled."""
+        try:
+            await self._run()
+        finally:
+            if self._whereabouts is not None:
+                self._whereabouts.close()
+
+    async def _run(self) -> None:
         while True:
             try:
                 api = self._open()
@@ -99,6 +114,8 @@ class CalicoSource:
             async with asyncio.TaskGroup() as tasks:
                 for each in watches:
                     tasks.create_task(each.run(), name=each.kind.path)
+                if self._whereabouts is not None:
+                    tasks.create_task(self._whereabouts.follow(api), name="nodes")
         except* Absent as gone:
             words = str(_first(gone))
         self._lost(words)
@@ -119,6 +136,8 @@ class CalicoSource:
     def _on_blocks(self, changes: dict[str, Block | None]) -> None:
         for name, value in changes.items():
             self._ipam.block(name, value)
+        if self._whereabouts is not None:
+            self._whereabouts.on_blocks(changes)
         self._tell()
 
     def _on_pools(self, changes: dict[str, Pool | None]) -> None:
@@ -137,13 +156,15 @@ class CalicoSource:
         problem = next((each.problem for each in self._reflectors if each.problem), None)
         if not self._reflectors:
             problem = self._problem
+        if self._whereabouts is not None:
+            self._whereabouts.heard(problem)
         self._synced = self._synced or (bool(self._reflectors) and all(each.synced for each in self._reflectors))
         if not self._synced:
             self._hand_over(Blocks("calico", SourceState.WAITING, problem or "reading Calico's IPAM"))
             return
         own = self._ipam.own()
         before = self._delivered.blocks if self._delivered is not None else frozenset()
-        reason = self._ipam.reason(own) + self._unreadable()
+        reason = self._ipam.reason(own) + self._unreadable() + self._unlocated()
         state = SourceState.SYNCED
         if problem is not None:
             state, reason = SourceState.STALE, f"{problem}: going on with {reason}"
@@ -159,6 +180,10 @@ class CalicoSource:
         words = "; ".join(f"{name}: {why}" for name, why in found[:SHOWN])
         more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
         return f"; objects that cannot be read keep their last good value: {words}{more}"
+
+    def _unlocated(self) -> str:
+        problem = self._whereabouts.problem if self._whereabouts is not None else None
+        return f"; on which nodes the blocks are is not known: {problem}" if problem is not None else ""
 
     def _hand_over(self, blocks: Blocks) -> None:
         if blocks != self._delivered:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from bgp_agent.config import Config
-from bgp_agent.core.prefix import Prefix
+from bgp_agent.core.prefix import Address, Prefix
 from bgp_agent.core.values import Blocks
 from bgp_agent.sources.file import FileSource
 
@@ -27,8 +27,13 @@ class Source(Protocol):
         """Another file, other pools; each source takes what is its own."""
 
 
-def source_of(config: Config, pools: Iterable[Prefix], deliver: Callable[[Blocks], None]) -> Source:
-    """The source of ``config``. ``pools``: those that the file names."""
+def source_of(
+    config: Config,
+    pools: Iterable[Prefix],
+    deliver: Callable[[Blocks], None],
+    owners: Callable[[Mapping[Prefix, Address | None]], None],
+) -> Source:
+    """The source of ``config``. ``pools``: those that the file names; ``owners``: told where other blocks are."""
     blocks, node = config.blocks, config.node.name or ""
     if blocks.source == "file":
         return FileSource(blocks.path, pools, deliver)
@@ -45,4 +50,4 @@ def source_of(config: Config, pools: Iterable[Prefix], deliver: Callable[[Blocks
         return NodeSource(open_api, node, pools, deliver)
     from bgp_agent.sources.calico import CalicoSource  # noqa: PLC0415
 
-    return CalicoSource(open_api, node, pools, deliver)
+    return CalicoSource(open_api, node, pools, deliver, owners if given.owners else None)

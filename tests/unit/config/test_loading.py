@@ -59,7 +59,7 @@ def test_the_smallest_config_has_every_documented_default() -> None:
         kernel: {table: 254, protocol: 179, metric: 4096, install: true, blackhole: true, max_paths: 8}
         fallback: {mode: 'off', min_peers: 1, after: 10s, revert_after: 60s}
         probe: {mode: auto, port: 61179}
-        kubernetes: {kubeconfig: null, context: null}
+        kubernetes: {kubeconfig: null, context: null, owners: true}
         http: {listen: 127.0.0.1:9179, metrics_listen: null}
         state_dir: /run/bgp-agent
         log: {level: info, format: console}

@@ -44,6 +44,7 @@ OTHER: dict[str, Any] = {
     "probe.port": 1,
     "kubernetes.kubeconfig": "/kc",
     "kubernetes.context": "c",
+    "kubernetes.owners": False,
     "http.listen": "127.0.0.1:1",
     "http.metrics_listen": "127.0.0.1:2",
     "state_dir": "/elsewhere",

@@ -196,6 +196,89 @@ def test_what_policy_lets_in_is_counted_for_each_peer(tables: Tables) -> None:
     assert tables.learned.accepted(A) == 1, "until the router has judged its prefixes again"
 
 
+# --- a peer that puts itself in between ------------------------------------------------------------------------------
+OWNER, FAR = "10.42.1.5", "10.42.2.4"
+
+
+def between(tables: Tables, *, answers: dict[str, tuple[Hop, ...]] | None = None, carrier: bool = True) -> Learned:
+    """Two peers that name themselves as next hop; the way to everything but ``OWNER`` is by a gateway."""
+    gateway = (Hop(2, parse_address("10.42.1.1")),)
+    known = {parse_address(OWNER): (Hop(2, parse_address(OWNER)),)}
+    known |= {parse_address(a): hops for a, hops in (answers or {}).items()}
+    peers = frozenset({parse_address(A), parse_address(B)})
+    learned = Learned(
+        tables.rib,
+        ImportPolicy(POOLS, 64512, peers=peers),
+        lambda hop: (known.get(hop, gateway), "it does not"),
+        8,
+        lambda hop: carrier or hop != parse_address(OWNER),
+    )
+    learned.asns = {A: 65515, B: 65515}
+    return learned
+
+
+def owned(learned: Learned, by: str | None, prefix: str = "192.168.2.0/26") -> None:
+    learned.owners = {p(prefix): parse_address(by)} if by else {}
+    learned.rib.dirty |= learned.everything()
+
+
+def test_a_route_whose_peer_put_itself_in_between_goes_straight_to_its_owner_on_the_link(tables: Tables) -> None:
+    learned = between(tables)
+    for peer in (A, B):
+        tables.tell(path(peer, peer), "192.168.2.0/26")
+    owned(learned, OWNER)
+    found = learned.decide(p("192.168.2.0/26"))
+    assert found is not None
+    assert found.target == by_hop(OWNER)
+    assert found.reason == f"learned from {A} and {B}; straight to {OWNER}, the node that has it, which is on-link"
+    owned(learned, None)
+    found = learned.decide(p("192.168.2.0/26"))
+    assert found is not None
+    assert (found.target, found.owner) == (by_hop("10.42.1.1"), None)
+
+
+@pytest.mark.parametrize(
+    ("answers", "carrier"), [({OWNER: (Hop(2, parse_address("10.42.1.1")),)}, True), ({OWNER: ()}, True), ({}, False)]
+)
+def test_an_owner_that_is_not_on_the_link_is_reached_as_the_peer_says(
+    tables: Tables, answers: dict[str, tuple[Hop, ...]], carrier: bool
+) -> None:
+    learned = between(tables, answers=answers, carrier=carrier)
+    tables.tell(path(A, A), "192.168.2.0/26")
+    owned(learned, OWNER)
+    found = learned.decide(p("192.168.2.0/26"))
+    assert found is not None
+    assert (found.target, found.reason) == (by_hop("10.42.1.1"), f"learned from {A}")
+    assert found.owner == parse_address(OWNER), "the probe may still ask whether it gets the packets"
+
+
+def test_a_next_hop_that_a_peer_passes_on_is_not_overruled(tables: Tables) -> None:
+    learned = between(tables, answers={FAR: (Hop(2, parse_address(FAR)),)})
+    tables.tell(path(A, FAR), "192.168.2.0/26")
+    owned(learned, OWNER)
+    found = learned.decide(p("192.168.2.0/26"))
+    assert found is not None
+    assert (found.target, found.owner) == (by_hop(FAR), None)
+
+
+def test_the_owner_is_told_only_where_a_used_path_goes_to_it(tables: Tables) -> None:
+    learned = between(tables, answers={FAR: (Hop(2, parse_address(FAR)),)})
+    tables.tell(path(A, A, 65515, 64512, 64512), "192.168.2.0/26")
+    tables.tell(path(B, FAR), "192.168.2.0/26")
+    owned(learned, OWNER)
+    found = learned.decide(p("192.168.2.0/26"))
+    assert found is not None
+    assert (found.target, found.reason) == (by_hop(FAR), f"learned from {B}, better than 1 other")
+
+
+def test_a_changed_way_to_an_owner_touches_its_prefixes(tables: Tables) -> None:
+    learned = between(tables)
+    tables.tell(path(A, A), "192.168.2.0/26", "192.168.3.0/26")
+    owned(learned, OWNER)
+    list(learned.decide_all(tables.rib.dirty))
+    assert learned.through({parse_address(OWNER)}) == [p("192.168.2.0/26")]
+
+
 # --- against the plain way -------------------------------------------------------------------------------------------
 events = st.lists(
     st.one_of(
