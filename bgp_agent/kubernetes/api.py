@@ -72,8 +72,12 @@ class Api:
     async def lines(
         self, path: str, params: Mapping[str, str], accept: str = "application/json"
     ) -> AsyncIterator[list[bytes]]:
-        """The lines of a watch, those that came together in one list. Ends when the server does; raises as ``get``."""
+        """The lines of a watch, those that came together in one list; an empty one when the server has agreed to it.
+
+        Ends when the server does; raises as ``get``.
+        """
         async with self._open(path, params, accept, SILENCE) as response:
+            yield []
             rest = b""
             async for part in response.aiter_bytes():
                 self.received += len(part)

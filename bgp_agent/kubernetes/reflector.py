@@ -231,8 +231,11 @@ class Reflector(Generic[T]):
 
     # --- watch -------------------------------------------------------------------------------------------------------
     async def _watch(self, version: str) -> str:
-        """Follow the events until the server ends the watch; the version to go on from."""
-        lasting = str(random.randint(*WATCH))  # noqa: S311
+        """Follow the events until the server ends the watch; the version to go on from.
+
+        An agreed watch is heard, even while nothing happens. One that ends without a word is not begun anew at once.
+        """
+        lasting, silent = str(random.randint(*WATCH)), True  # noqa: S311
         params = {**self.kind.selector, "watch": "1", "allowWatchBookmarks": "true"}
         params |= {"resourceVersion": version, "timeoutSeconds": lasting}
         async for lines in self._api.lines(self.kind.path, params, self.kind.accept_event):
@@ -244,7 +247,10 @@ class Reflector(Generic[T]):
                 if changes:
                     self._changed(changes)
             self._tell(None)
-            self._wait = FIRST_WAIT
+            if lines:
+                self._wait, silent = FIRST_WAIT, False
+        if silent:
+            await self._pause(None)
         return version
 
     def _event(self, line: bytes, changes: dict[str, T | None]) -> str | None:

@@ -203,7 +203,7 @@ OWNER, FAR = "10.42.1.5", "10.42.2.4"
 def between(tables: Tables, *, answers: dict[str, tuple[Hop, ...]] | None = None, carrier: bool = True) -> Learned:
     """Two peers that name themselves as next hop; the way to everything but ``OWNER`` is by a gateway."""
     gateway = (Hop(2, parse_address("10.42.1.1")),)
-    known = {parse_address(OWNER): (Hop(2, parse_address(OWNER)),)}
+    known: dict[Address, tuple[Hop, ...]] = {parse_address(OWNER): (Hop(2, parse_address(OWNER)),)}
     known |= {parse_address(a): hops for a, hops in (answers or {}).items()}
     peers = frozenset({parse_address(A), parse_address(B)})
     learned = Learned(

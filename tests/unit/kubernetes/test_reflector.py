@@ -231,6 +231,26 @@ async def test_a_watch_that_breaks_takes_nothing_away(server: tuple[Server, Api]
     await seen.end()
 
 
+async def test_a_watch_that_the_server_agreed_to_is_heard_though_nothing_happens(server: tuple[Server, Api]) -> None:
+    served, api = server
+    served.watches = [event("ERROR", status(500, "InternalError"))]
+    seen = Watching(api)
+    await seen.until(lambda: len(served.followed) == 2, "the next watch")
+    await seen.until(lambda: seen.reflector.problem is None, "no problem any more")
+    assert any(problem and "500" in problem for problem in seen.problems)
+    await seen.end()
+
+
+async def test_watches_that_end_without_a_word_are_begun_ever_more_seldom(server: tuple[Server, Api]) -> None:
+    served, api = server
+    served.watches = [""] * 5
+    seen = Watching(api)
+    began = asyncio.get_running_loop().time()
+    await seen.until(lambda: len(served.followed) == 6, "the sixth watch")
+    assert asyncio.get_running_loop().time() - began > 0.01 * (1 + 2 + 4 + 8 + 16) * 0.75
+    await seen.end()
+
+
 async def test_after_410_the_list_is_read_anew_and_what_is_missing_is_gone(server: tuple[Server, Api]) -> None:
     served, api = server
     served.watches = [event("ERROR", status(410, "Gone"))]
