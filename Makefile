@@ -95,6 +95,11 @@ format: venv  ## let ruff put the code in shape
 docs: venv  ## write what is made from the code: state machine diagrams, configuration and command line reference
 	@$(BIN)/python docs/generate.py
 
+.PHONY: manifests
+manifests: venv  ## the plain manifests of deploy/manifests from the Helm chart (needs helm: `make kube`)
+	@$(BIN)/python -m lab.kube.chart > deploy/manifests/bgp-agent.yaml.new
+	@mv deploy/manifests/bgp-agent.yaml.new deploy/manifests/bgp-agent.yaml
+
 .PHONY: build
 build: venv  ## wheel and source distribution, in dist/
 	@$(BIN)/python -m build -q --no-isolation

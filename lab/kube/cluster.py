@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from lab.kube.chart import rules
 from lab.kube.crds import V1, V3, crds
 from lab.kubernetes import ApiServer, Binaries, User
 from lab.netns import Network, wait_for
@@ -24,15 +25,8 @@ BLOCKS: Final = {"node-a": "192.168.1.0/26", "node-b": "192.168.2.0/26", "node-c
 SIZE: Final = 64
 #: The user that the agents are.
 AGENT: Final = "agent"
-#: All that an agent may do.
-RULES: Final[Sequence[Mapping[str, object]]] = (
-    {
-        "apiGroups": ["crd.projectcalico.org", "projectcalico.org"],
-        "resources": ["blockaffinities", "ipamblocks", "ippools"],
-        "verbs": ["list", "watch"],
-    },
-    {"apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "list", "watch"]},
-)
+#: All that an agent may do: what the chart gives it.
+RULES: Final = rules()
 
 
 class Cluster:
