@@ -43,6 +43,10 @@ def explain(router: Router, text: str, kernel: str | None, verified: Mapping[Pre
     else:
         verdict = _undecided(router, target, text, covering)
         steps += _pool_words(router, target, covering)
+    kept = list(_kept_back(router, target))
+    if kept and decides is None:
+        verdict = kept[0]
+    steps = kept + steps
     offers = tuple(offer for prefix in covering for offer in _offers(router, prefix))
     proof = verified.get(decides) if decides is not None else None
     return Explanation(text, verdict, decides, tuple(steps), offers, kernel, proof)
@@ -63,6 +67,13 @@ def _undecided(router: Router, target: Prefix, text: str, covering: Collection[P
     if covering:
         return f"What peers offer for {text} is refused: {others}"
     return f"No prefix of this agent covers {text}: {others}"
+
+
+def _kept_back(router: Router, target: Prefix) -> Iterator[str]:
+    """What the block source says this node has and may not announce, the most specific first."""
+    withheld = router.own.table.source.withheld
+    for prefix in sorted((each for each in withheld if covers(each, target)), key=length_of, reverse=True):
+        yield f"{prefix_text(prefix)} is this node's and not announced: {withheld[prefix]}"
 
 
 def _covering(router: Router, target: Prefix) -> Iterator[Prefix]:

@@ -9,7 +9,7 @@ from bgp_agent.core.explain import _words, explain, read_target
 from bgp_agent.core.prefix import PrefixError, host, parse_address
 from bgp_agent.core.reports import Explanation, Verified
 from bgp_agent.core.seen import KernelRoute
-from bgp_agent.core.values import Hop, Unicast
+from bgp_agent.core.values import Blocks, Hop, SourceState, Unicast
 from tests.unit.core.node import RS0, RS1, VIA_GATEWAY, Node, p, peer, settings
 
 OWN, OTHER, SUMMARY = "192.168.1.0/26", "192.168.2.0/26", "192.168.0.0/16"
@@ -128,6 +128,21 @@ def test_what_nobody_covers_is_said_with_the_pools(node: Node) -> None:
     assert told(node, "10.0.0.0/8").prefix is None
     node.withdrawn(SUMMARY)
     assert told(node, "192.168.9.9").steps == (f"it is inside the pool {SUMMARY}, but no peer offers a prefix for it",)
+
+
+def test_what_the_source_withholds_is_told_first_and_is_the_answer_where_no_route_is(node: Node) -> None:
+    held = {p("192.168.7.0/26"): "disableBGPExport is set on IPPool x", p("192.168.7.1/32"): "outside every IPPool"}
+    blocks = Blocks("calico", SourceState.SYNCED, "", frozenset({p(OWN)}), withheld=held)
+    node.router.on_source(blocks, node.now)
+    node.router.derive(node.now)
+    words = "192.168.7.1/32 is this node's and not announced: outside every IPPool"
+    wider = "192.168.7.0/26 is this node's and not announced: disableBGPExport is set on IPPool x"
+    made = told(node, "192.168.7.1")
+    assert made.steps[:2] == (words, wider)
+    assert made.prefix == p(SUMMARY), "the summary that a peer announces decides"
+    node.withdrawn(SUMMARY)
+    assert told(node, "192.168.7.1").verdict == words
+    assert told(node, "192.168.8.1").steps == (f"it is inside the pool {SUMMARY}, but no peer offers a prefix for it",)
 
 
 def test_a_default_route_that_was_refused_is_told_and_does_not_decide(node: Node) -> None:
